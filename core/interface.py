@@ -1,0 +1,182 @@
+"""What goes in and out of a bundle's two graphs, and the part that each tensor plays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from .fields import Fields
+
+DYNAMIC_AXES = ("batch", "height", "width", "cells", "beams")
+"""The names an axis of unknown size may have in a `TensorSpec`."""
+
+DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a graph.
+
+    Attributes:
+        name: as it stands in the graph.
+        dtype: numpy's name, one of `DTYPES`.
+        shape: a number for a fixed axis, a name out of `DYNAMIC_AXES` for a dynamic one.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def axis(self, name: str) -> int | None:
+        """Which axis is the dynamic axis `name`, None when there is no such axis."""
+        return self.shape.index(name) if name in self.shape else None
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """The inputs and outputs of one graph, in the order of the graph."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def __getitem__(self, name: str) -> TensorSpec:
+        """The input or output called `name`; raises KeyError when there is none."""
+        for tensor in (*self.inputs, *self.outputs):
+            if tensor.name == name:
+                return tensor
+        raise KeyError(name)
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """One tensor of the decoder's state: zeros at the start, then each step's output.
+
+    Attributes:
+        input: the step's input that takes it.
+        output: the step's output that holds its next value; same dtype and shape.
+        length_axis: the axis indexed by position, when there is one. Such a tensor is a cache:
+            the graph never reads an entry at or after `position` before it has written it, so
+            whoever reorders beams may leave those entries alone.
+    """
+
+    input: str
+    output: str
+    length_axis: int | None = None
+
+
+@dataclass(frozen=True)
+class Interface:
+    """The two graphs and the part that each tensor plays.
+
+    The memory of an image is all of the encoder's outputs; the step takes inputs of the same
+    names. A cell of the memory is one position of the feature map; the step depends neither on
+    the number of cells nor on their order, so cells that `memory_bias` masks may be left out.
+
+    Attributes:
+        image: encoder input, float32 `[batch, 1, height, width]`, ink = 1, paper = 0.
+        tokens: step input, int64 `[beams]`, the token last written.
+        position: step input, int64 `[1]`, 0 when that token is `<sos>`.
+        log_probs: step output, float32 `[beams, vocabulary]`.
+        memory_bias: encoder output, 0 where a cell may be attended, -1e4 elsewhere; "" when
+            no cell may be left out.
+    """
+
+    encoder: GraphSpec
+    step: GraphSpec
+    state: tuple[StateSpec, ...]
+    image: str = "images"
+    tokens: str = "tokens"
+    position: str = "position"
+    log_probs: str = "log_probs"
+    memory_bias: str = "memory_bias"
+
+    @property
+    def memory(self) -> tuple[TensorSpec, ...]:
+        """The tensors that go from the encoder to every step."""
+        return self.encoder.outputs
+
+
+def interface_problems(interface: Interface) -> Iterator[str]:
+    """Every contradiction in `interface`, each as a line of text."""
+    names: dict[str, dict[str, TensorSpec]] = {}
+    for graph in ("encoder", "step"):
+        for side in ("inputs", "outputs"):
+            where = f"interface.{graph}.{side}"
+            specs: tuple[TensorSpec, ...] = getattr(getattr(interface, graph), side)
+            names[f"{graph}.{side}"] = {spec.name: spec for spec in specs}
+            if len(names[f"{graph}.{side}"]) != len(specs):
+                yield f"{where}: a name appears more than once"
+            for spec in specs:
+                if spec.dtype not in DTYPES:
+                    yield f"{where}.{spec.name}: unknown dtype {spec.dtype!r}, not in {DTYPES}"
+                for size in spec.shape:
+                    if size not in DYNAMIC_AXES if isinstance(size, str) else size < 1:
+                        yield f"{where}.{spec.name}: axis {size!r} is not > 0 nor in {DYNAMIC_AXES}"
+
+    memory = names["encoder.outputs"]
+    roles = {
+        "image": "encoder.inputs",
+        "tokens": "step.inputs",
+        "position": "step.inputs",
+        "log_probs": "step.outputs",
+        "memory_bias": "encoder.outputs",
+    }
+    for role, place in roles.items():
+        name = getattr(interface, role)
+        if name not in names[place] and not (role == "memory_bias" and name == ""):
+            yield f"interface.{role}: {name!r} is not among {place} {sorted(names[place])}"
+    for number, state in enumerate(interface.state):
+        where = f"interface.state[{number}]"
+        source = names["step.inputs"].get(state.input)
+        target = names["step.outputs"].get(state.output)
+        if source is None or target is None:
+            yield f"{where}: {state.input} -> {state.output} is not a step input and a step output"
+            continue
+        if (source.dtype, source.shape) != (target.dtype, target.shape):
+            yield f"{where}: {state.input} and {state.output} differ in dtype or shape"
+        dynamic = {size for size in source.shape if isinstance(size, str)}
+        if "beams" not in dynamic or not dynamic <= {"beams", "cells"}:
+            yield f"{where}: expected an axis 'beams', else fixed or 'cells', found {source.shape}"
+        if state.length_axis is not None and not (
+            0 <= state.length_axis < len(source.shape)
+            and isinstance(source.shape[state.length_axis], int)
+        ):
+            yield f"{where}.length_axis: {state.length_axis} is not a fixed axis of {source.shape}"
+    known = {interface.tokens, interface.position, *memory}
+    known |= {state.input for state in interface.state}
+    for name in sorted(set(names["step.inputs"]) ^ known):
+        yield f"interface.step.inputs: {name!r} is fed by nothing, or missing"
+
+
+def _read_tensor(fields: Fields) -> TensorSpec:
+    shape = fields.items("shape", (int, str), "a whole number or an axis name")
+    return TensorSpec(
+        fields.text("name"), fields.text("dtype"), cast("tuple[int | str, ...]", tuple(shape))
+    )
+
+
+def _read_graph(fields: Fields) -> GraphSpec:
+    return GraphSpec(
+        tuple(_read_tensor(each) for each in fields.objects("inputs")),
+        tuple(_read_tensor(each) for each in fields.objects("outputs")),
+    )
+
+
+def _read_state(fields: Fields) -> StateSpec:
+    axis = None if fields.is_null("length_axis") else fields.whole("length_axis")
+    return StateSpec(fields.text("input"), fields.text("output"), axis)
+
+
+def read_interface(fields: Fields) -> Interface:
+    """The `interface` of a manifest; what is wrong with it is noted in `fields.problems`."""
+    return Interface(
+        encoder=_read_graph(fields.object("encoder")),
+        step=_read_graph(fields.object("step")),
+        state=tuple(_read_state(each) for each in fields.objects("state")),
+        image=fields.text("image"),
+        tokens=fields.text("tokens"),
+        position=fields.text("position"),
+        log_probs=fields.text("log_probs"),
+        memory_bias=fields.text("memory_bias"),
+    )

@@ -1,0 +1,133 @@
+"""The recognizer's own view of a formula: one scale, one pen, whatever it was written with.
+
+A formula is scaled so that its typical stroke is `SYMBOL_PX` high and drawn with a pen of
+`PEN_PX`, anti-aliased, so that one pixel of the encoder's input means the same everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from .errors import InputError
+
+SYMBOL_PX = 16.0
+"""Height of a typical stroke, in pixels of the rendering."""
+PEN_PX = 1.75
+"""Width of the pen, in pixels of the rendering (3 px of the canonical 28 px symbol)."""
+MARGIN_PX = 8
+"""Blank paper on every side, in pixels of the rendering."""
+MAX_SIDE_PX = 2048
+"""A formula whose rendering would be longer is drawn smaller."""
+
+_SUPERSAMPLING = 4
+_FLAT = 0.1
+
+FloatArray = NDArray[np.float64]
+ByteImage = NDArray[np.uint8]
+
+
+def typical_height(widths: FloatArray, heights: FloatArray) -> float:
+    """The mean height of the strokes (or connected parts) that are not flat.
+
+    A part is flat when it is less than 0.1 times as high as the highest one: bars, dots and
+    minus signs say nothing of the scale. Where all parts are flat (a lone minus sign), their
+    mean width is taken.
+
+    Args:
+        widths, heights: [n] extents of the parts, in any one unit.
+
+    Returns:
+        The typical height in that unit; 1.0 where there is no extent at all (a single dot).
+    """
+    if np.all(heights <= 0.2 * widths):
+        typical = float(widths.mean())
+    else:
+        typical = float(heights[heights > _FLAT * heights.max()].mean())
+    return typical if typical > 0 else 1.0
+
+
+def normalized_strokes(
+    strokes: Sequence[FloatArray], symbol_px: float = SYMBOL_PX
+) -> list[FloatArray]:
+    """The strokes moved and scaled to pixels of the rendering.
+
+    Args:
+        strokes: arrays [n, 2] of x (right) and y (down), in the recorder's units.
+        symbol_px: height that the typical stroke gets, in pixels.
+
+    Returns:
+        Arrays [n, 2] in pixels; the least x and y are `MARGIN_PX`.
+
+    Raises:
+        InputError: there is no stroke, or the coordinates span no finite range.
+    """
+    if not strokes:
+        raise InputError("expected ink with at least one stroke, found none; write something")
+    low = np.array([stroke.min(axis=0) for stroke in strokes])
+    high = np.array([stroke.max(axis=0) for stroke in strokes])
+    origin, extent = low.min(axis=0), np.ptp(np.concatenate([low, high]), axis=0)
+    if not np.isfinite(extent).all():
+        raise InputError(
+            f"expected ink of a finite extent, found {extent[0]:g} x {extent[1]:g}; "
+            "remove the points that lie far outside"
+        )
+    sizes = high - low
+    scale = symbol_px / typical_height(sizes[:, 0], sizes[:, 1])
+    scale = min(scale, MAX_SIDE_PX / max(extent.max(), np.finfo(float).tiny))
+    return [(stroke - origin) * scale + MARGIN_PX for stroke in strokes]
+
+
+def draw_strokes(strokes: Sequence[FloatArray], pen_px: float = PEN_PX) -> ByteImage:
+    """Draw strokes that are in pixels already, anti-aliased.
+
+    Args:
+        strokes: arrays [n, 2] of x and y in pixels, as `normalized_strokes` gives them.
+        pen_px: width of the pen, in pixels.
+
+    Returns:
+        uint8 [h, w], ink 255 on 0, with `MARGIN_PX` of paper to the right and below.
+    """
+    right, bottom = np.max([stroke.max(axis=0) for stroke in strokes], axis=0)
+    width, height = int(right) + 1 + MARGIN_PX, int(bottom) + 1 + MARGIN_PX
+    canvas = Image.new("L", (width * _SUPERSAMPLING, height * _SUPERSAMPLING))
+    pen = ImageDraw.Draw(canvas)
+    for stroke in strokes:
+        points = (stroke * _SUPERSAMPLING).astype(np.int32)
+        if len(points) == 1 or not np.ptp(points, axis=0).any():
+            pen.point([tuple(points[0].tolist())], fill=255)
+        else:
+            pen.line(points.ravel().tolist(), fill=255)
+    drawn = Image.fromarray(_dilated(np.asarray(canvas), round(pen_px * _SUPERSAMPLING)))
+    return np.asarray(drawn.reduce(_SUPERSAMPLING))
+
+
+def render_ink(strokes: Sequence[FloatArray]) -> ByteImage:
+    """Draw ink as the recognizer sees it.
+
+    Args:
+        strokes: arrays [n, 2] of x (right) and y (down), in any unit.
+
+    Returns:
+        uint8 [h, w], ink 255 on 0.
+
+    Raises:
+        InputError: as `normalized_strokes`.
+    """
+    return draw_strokes(normalized_strokes(strokes))
+
+
+def _dilated(image: ByteImage, size: int) -> ByteImage:
+    """The maximum over size x size windows, by doubling the window along each axis."""
+    for axis in (0, 1):
+        reach = 1
+        while reach < size:
+            shift = min(reach, size - reach)
+            shifted = np.roll(image, shift, axis=axis)
+            image = np.maximum(image, shifted)
+            reach += shift
+        image = np.roll(image, -((size - 1) // 2), axis=axis)
+    return image

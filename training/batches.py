@@ -1,0 +1,237 @@
+"""Expressions to batches: drawn on the fly, bucketed by size, with the cells of every token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..core.rendering import PEN_PX, SYMBOL_PX, draw_strokes, normalized_strokes
+from ..core.vocabulary import Vocabulary
+from .augmentation import Augmentation, bend
+from .encoder import CELL, STRIDE
+from .inkset import Expression
+
+DIRECTIONS = 2
+_WIDTH_STEP = 32
+_HEIGHT_BUCKETS = (48, 64, 80, 112)
+
+
+class Batch(NamedTuple):
+    """What the trainer sees.
+
+    images: float32 [b, 1, h, w], ink 1 on 0
+    inputs: int64 [b, 2, t], left to right after `<sos>`, and right to left after `<eos>`
+    targets: int64 [b, 2, t], `<pad>` behind the end; the right-to-left row ends with `<sos>`
+    ink: float32 [b, t, cells], how much ink of the left-to-right target token lies in a cell
+    mirror: int64 [b, t], the place in `ink` of the right-to-left target token
+    """
+
+    images: Tensor
+    inputs: Tensor
+    targets: Tensor
+    ink: Tensor
+    mirror: Tensor
+
+
+class Drawing(NamedTuple):
+    """image uint8 [h, w], and the strokes in its pixels, arrays [n, 2]"""
+
+    image: NDArray[np.uint8]
+    strokes: list[NDArray[np.float64]]
+
+
+def draw(
+    expression: Expression,
+    augmentation: Augmentation | None = None,
+    rng: Generator | None = None,
+    scale: float = 1.0,
+) -> Drawing:
+    """Draw an expression as the recognizer sees it, or bent by an augmentation.
+
+    Args:
+        scale: factor on the size of the symbols.
+    """
+    raw = [stroke.astype(np.float64) for stroke in expression.strokes]
+    if augmentation is None:
+        strokes = normalized_strokes(raw, SYMBOL_PX * scale)
+        return Drawing(draw_strokes(strokes), strokes)
+    assert rng is not None
+    symbols = [indices for indices in expression.ink if indices]
+    bent = bend(normalized_strokes(raw), symbols, rng, augmentation)
+    own = np.exp(rng.normal(0, 0.06))
+    strokes = normalized_strokes(bent, SYMBOL_PX * scale * own)
+    return Drawing(draw_strokes(strokes, rng.uniform(*augmentation.pen)), strokes)
+
+
+def ink_in_cells(
+    drawing: Drawing, ink: Sequence[Sequence[int]], height: int, width: int
+) -> NDArray[np.float32]:
+    """How much ink of every token lies in every cell.
+
+    Args:
+        ink: the indices of the strokes of each token.
+        height, width: of the padded image, in pixels.
+
+    Returns:
+        float32 [tokens, cells]: the length of the token's ink in the cell, in pixels.
+    """
+    rows, columns = height // CELL, width // CELL
+    amounts = np.zeros((len(ink), rows * columns), np.float32)
+    for token, indices in enumerate(ink):
+        for index in indices:
+            points = _resampled(drawing.strokes[index])
+            cells = (points // CELL).astype(np.int64)
+            numbers = np.clip(cells[:, 1], 0, rows - 1) * columns
+            numbers += np.clip(cells[:, 0], 0, columns - 1)
+            amounts[token] += np.bincount(numbers, minlength=rows * columns)
+    return amounts
+
+
+def collate(
+    expressions: Sequence[Expression], drawings: Sequence[Drawing], vocabulary: Vocabulary
+) -> Batch:
+    """Pad drawings and captions to one size."""
+    height = _ceil(max(drawing.image.shape[0] for drawing in drawings), STRIDE)
+    width = _ceil(max(drawing.image.shape[1] for drawing in drawings), _WIDTH_STEP)
+    steps = 1 + max(len(expression.caption) for expression in expressions)
+    count = len(expressions)
+    images = np.zeros((count, 1, height, width), np.float32)
+    inputs = np.full((count, DIRECTIONS, steps), vocabulary.pad, np.int64)
+    targets = np.full((count, DIRECTIONS, steps), vocabulary.pad, np.int64)
+    ink = np.zeros((count, steps, (height // CELL) * (width // CELL)), np.float32)
+    mirror = np.full((count, steps), steps - 1, np.int64)
+    for row, (expression, drawing) in enumerate(zip(expressions, drawings, strict=True)):
+        image = drawing.image
+        images[row, 0, : image.shape[0], : image.shape[1]] = image
+        numbers = vocabulary.encode(expression.caption)
+        length = len(numbers)
+        inputs[row, 0, : length + 1] = [vocabulary.sos, *numbers]
+        targets[row, 0, : length + 1] = [*numbers, vocabulary.eos]
+        inputs[row, 1, : length + 1] = [vocabulary.eos, *numbers[::-1]]
+        targets[row, 1, : length + 1] = [*numbers[::-1], vocabulary.sos]
+        ink[row, :length] = ink_in_cells(drawing, expression.ink, height, width)
+        mirror[row, :length] = np.arange(length - 1, -1, -1)
+    return Batch(
+        torch.from_numpy(images / 255),
+        torch.from_numpy(inputs),
+        torch.from_numpy(targets),
+        torch.from_numpy(ink),
+        torch.from_numpy(mirror),
+    )
+
+
+class Buckets:
+    """Batches of expressions of about the same size, so that little paper is padded.
+
+    Args:
+        sizes: int [n, 2], height and width of each expression as drawn.
+        batch_size: expressions in a batch.
+        max_pixels: a batch of large expressions holds fewer, so that it has no more pixels.
+    """
+
+    def __init__(self, sizes: NDArray[np.int64], batch_size: int, max_pixels: int) -> None:
+        self.sizes = sizes
+        self.batch_size = batch_size
+        self.max_pixels = max_pixels
+
+    def plan(self, rng: Generator | None = None) -> list[list[int]]:
+        """One epoch: every expression once, in random batches in random order.
+
+        Without `rng` the plan is in order of size and always the same.
+        """
+        widths = self.sizes[:, 1].astype(np.float64)
+        if rng is not None:
+            widths = widths * np.exp(rng.uniform(-0.08, 0.08, len(widths)))
+        rows = np.searchsorted(_HEIGHT_BUCKETS, self.sizes[:, 0])
+        batches: list[list[int]] = []
+        for row in range(len(_HEIGHT_BUCKETS) + 1):
+            members = np.flatnonzero(rows == row)
+            batch: list[int] = []
+            height = 0
+            for member in members[np.argsort(widths[members], kind="stable")].tolist():
+                height = max(height, int(self.sizes[member, 0]))
+                pixels = (len(batch) + 1) * height * int(self.sizes[member, 1])
+                if batch and (len(batch) == self.batch_size or pixels > self.max_pixels):
+                    batches.append(batch)
+                    batch, height = [], int(self.sizes[member, 0])
+                batch.append(member)
+            if batch:
+                batches.append(batch)
+        if rng is not None:
+            batches = [batches[number] for number in rng.permutation(len(batches))]
+        return batches
+
+
+class TrainingStream:
+    """An endless stream of batches that can start anywhere and is the same for the same seed."""
+
+    def __init__(
+        self,
+        expressions: Sequence[Expression],
+        vocabulary: Vocabulary,
+        augmentation: Augmentation,
+        batch_size: int,
+        max_pixels: int,
+        seed: int,
+    ) -> None:
+        self.expressions = expressions
+        self.vocabulary = vocabulary
+        self.augmentation = augmentation
+        self.buckets = Buckets(drawn_sizes(expressions), batch_size, max_pixels)
+        self.seed = seed
+
+    def plans(self) -> Iterator[tuple[int, list[int]]]:
+        """(epoch, indices of the expressions) for every batch, without end"""
+        epoch = 0
+        while True:
+            for batch in self.buckets.plan(np.random.default_rng([self.seed, epoch])):
+                yield epoch, batch
+            epoch += 1
+
+    def batches(self, skip: int = 0, stride: int = 1) -> Iterator[tuple[int, Batch]]:
+        """(epoch, batch): the one after `skip`, then every `stride`-th."""
+        for number, (epoch, indices) in enumerate(self.plans()):
+            if number >= skip and (number - skip) % stride == 0:
+                rng = np.random.default_rng([self.seed, 1, number])
+                yield epoch, self.draw(indices, rng)
+
+    def draw(self, indices: Sequence[int], rng: Generator) -> Batch:
+        """Draw one batch; all its images share a scale, so that they stay of one size."""
+        scale = float(np.exp(rng.uniform(-self.augmentation.scale, self.augmentation.scale)))
+        chosen = [self.expressions[index] for index in indices]
+        drawings = [draw(each, self.augmentation, rng, scale) for each in chosen]
+        return collate(chosen, drawings, self.vocabulary)
+
+
+def drawn_sizes(expressions: Sequence[Expression]) -> NDArray[np.int64]:
+    """int [n, 2]: height and width of each expression as drawn without augmentation"""
+    return np.array([draw(expression).image.shape for expression in expressions], np.int64)
+
+
+def evaluation_batches(
+    expressions: Sequence[Expression], vocabulary: Vocabulary, batch_size: int, max_pixels: int
+) -> Iterator[tuple[list[int], Batch]]:
+    """(indices, batch) over all expressions, as they are, in order of size"""
+    for indices in Buckets(drawn_sizes(expressions), batch_size, max_pixels).plan():
+        chosen = [expressions[index] for index in indices]
+        yield indices, collate(chosen, [draw(each) for each in chosen], vocabulary)
+
+
+def _resampled(stroke: NDArray[np.float64], spacing: float = 1.0) -> NDArray[np.float64]:
+    """Points [n, 2] at even distances along a stroke, in pixels"""
+    if len(stroke) == 1:
+        return stroke
+    lengths = np.hypot(*np.diff(stroke, axis=0).T)
+    along = np.concatenate([[0.0], np.cumsum(lengths)])
+    wanted = np.arange(0.0, along[-1] + spacing, spacing)
+    return np.stack([np.interp(wanted, along, stroke[:, axis]) for axis in (0, 1)], axis=1)
+
+
+def _ceil(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

@@ -1,0 +1,147 @@
+"""Checkpoints: tensors and JSON in one safetensors file, never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..core.errors import CheckpointError
+from ..core.vocabulary import Vocabulary
+from .build import build_network
+from .network import RecognizerNetwork
+from .recipe import Recipe
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        steps: optimiser steps made.
+        batches: batches taken from the stream, by all processes together.
+        elapsed_s: seconds trained, over all resumptions.
+        epoch: of the stream.
+        best: greatest ExpRate on the validation split so far, in percent.
+    """
+
+    steps: int = 0
+    batches: int = 0
+    elapsed_s: float = 0.0
+    epoch: int = 0
+    best: float = 0.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training as it stands.
+
+    Attributes:
+        network: the weights being trained, by name.
+        average: their exponential moving average, which is what is evaluated and exported.
+        optimizer: its state, `exp_avg.NAME` and so on.
+        random: state of torch's generator, uint8.
+        provenance: free JSON: the data and its fingerprint, measured scores.
+    """
+
+    recipe: Recipe
+    vocabulary: Vocabulary
+    progress: Progress
+    network: Mapping[str, Tensor]
+    average: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    random: Tensor
+    provenance: Mapping[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write it; an existing file is replaced only when all is written."""
+        header = {
+            "format_version": FORMAT_VERSION,
+            "recipe": self.recipe.to_dict(),
+            "vocabulary": self.vocabulary.tokens,
+            "progress": vars(self.progress),
+            "provenance": dict(self.provenance),
+        }
+        tensors = {"random": self.random}
+        for group in ("network", "average", "optimizer"):
+            for name, tensor in getattr(self, group).items():
+                tensors[f"{group}/{name}"] = tensor.detach().contiguous().clone()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        save_file(tensors, partial, {"inktex": json.dumps(header)})
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read it.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or not a checkpoint of this format.
+        """
+        if not path.is_file():
+            raise CheckpointError(f"expected a checkpoint at {path}, found no file there")
+        try:
+            with safe_open(path, "pt") as file:
+                header = json.loads((file.metadata() or {})["inktex"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
+            raise CheckpointError(
+                f"{path} is not a checkpoint of inktex ({error}); expected a .safetensors file "
+                "written by `inktex train`"
+            ) from error
+        if header["format_version"] != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path}: expected checkpoint format {FORMAT_VERSION}, found "
+                f"{header['format_version']}; use the version of inktex that wrote it"
+            )
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            group, _, rest = name.partition("/")
+            if rest:
+                groups[group][rest] = tensor
+        return cls(
+            Recipe.from_dict(header["recipe"]),
+            Vocabulary(tuple(header["vocabulary"])),
+            Progress(**header["progress"]),
+            groups["network"],
+            groups["average"],
+            groups["optimizer"],
+            tensors["random"],
+            header["provenance"],
+        )
+
+    def trained_network(self) -> RecognizerNetwork:
+        """The network with the averaged weights, ready to evaluate or export."""
+        network = build_network(self.recipe.model, self.vocabulary)
+        network.load_state_dict(dict(self.average))
+        return network.eval()
+
+
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]
+) -> dict[str, Tensor]:
+    """The state of an optimiser as `KEY/NAME` tensors, by the names of the parameters."""
+    return {
+        f"{key}/{names[parameter]}": value
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str], tensors: Mapping[str, Tensor]
+) -> None:
+    """The inverse of `optimizer_tensors`."""
+    parameters = {name: parameter for parameter, name in names.items()}
+    for path, tensor in tensors.items():
+        key, _, name = path.partition("/")
+        optimizer.state[parameters[name]][key] = tensor.clone()

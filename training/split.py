@@ -1,0 +1,46 @@
+"""The validation split: cut from train, so that no label and no writer stands on both sides."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from .inkset import Expression
+
+
+def split_expressions(
+    expressions: Sequence[Expression], validation_share: float, seed: int
+) -> tuple[list[Expression], list[Expression]]:
+    """(train, validation), deterministic.
+
+    Writers are drawn until theirs is the wanted share; of the expressions that name no writer the
+    same share is drawn by label. An expression of the validation side whose label also stands on
+    the training side would be known by heart, and goes to neither.
+
+    Args:
+        validation_share: wanted share of the expressions, 0..1; the result is smaller, by the
+            labels that stand on both sides.
+    """
+    rng = np.random.default_rng([seed, 2])
+    writers = Counter(each.writer for each in expressions if each.writer)
+    named = sum(writers.values())
+    held_out: set[str] = set()
+    drawn = 0
+    for writer in rng.permutation(sorted(writers)).tolist():
+        if drawn >= validation_share * named:
+            break
+        held_out.add(writer)
+        drawn += writers[writer]
+    labels = sorted({each.caption for each in expressions if not each.writer})
+    chosen = rng.random(len(labels)) < validation_share
+    held_labels = {label for label, hold in zip(labels, chosen, strict=True) if hold}
+
+    def held(each: Expression) -> bool:
+        return each.writer in held_out if each.writer else each.caption in held_labels
+
+    train = [each for each in expressions if not held(each)]
+    known = {each.caption for each in train}
+    validation = [each for each in expressions if held(each) and each.caption not in known]
+    return train, validation
