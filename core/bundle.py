@@ -128,7 +128,7 @@ class Bundle:
             )
         return data
 
-    def contents(self) -> dict[str, Path]:
+    def contents(self) -> dict[str, bytes | Path]:
         """Name -> path of every file but the manifest, as `write_bundle` takes them."""
         return {name: _inside(self.path, name) for name in self.manifest.files}
 
@@ -143,8 +143,8 @@ class Bundle:
                 return variant
         there = ", ".join(f"{each.target} {each.precision}" for each in self.manifest.variants)
         raise BundleError(
-            f"{self.path}: expected a variant for {target} with precision {precision}, found only "
-            f"{there}; choose one of these or export that variant"
+            f"{self.path}: expected a variant for the target {target!r} with precision "
+            f"{precision!r}, found only {there}; choose one of these or export that variant"
         )
 
     def golden(self) -> dict[str, NDArray[Any]]:
@@ -233,7 +233,8 @@ def golden_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     if objects:
         raise BundleError(f"golden arrays hold numbers only; found Python objects in {objects}")
     stream = io.BytesIO()
-    np.savez_compressed(stream, **dict(arrays))
+    save: Any = np.savez_compressed  # whose own options have no place among the names of arrays
+    save(stream, **arrays)
     return stream.getvalue()
 
 

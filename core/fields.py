@@ -62,7 +62,7 @@ class Fields:
         """The object in the field, as it is."""
         return self._get(name, dict, "an object", {})
 
-    def object(self, name: str) -> Fields:
+    def nested(self, name: str) -> Fields:
         """The fields of the object in the field."""
         if name not in self.content:
             self.note(self.path(name), "an object", _MISSING)

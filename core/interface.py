@@ -171,8 +171,8 @@ def _read_state(fields: Fields) -> StateSpec:
 def read_interface(fields: Fields) -> Interface:
     """The `interface` of a manifest; what is wrong with it is noted in `fields.problems`."""
     return Interface(
-        encoder=_read_graph(fields.object("encoder")),
-        step=_read_graph(fields.object("step")),
+        encoder=_read_graph(fields.nested("encoder")),
+        step=_read_graph(fields.nested("step")),
         state=tuple(_read_state(each) for each in fields.objects("state")),
         image=fields.text("image"),
         tokens=fields.text("tokens"),

@@ -176,9 +176,9 @@ class Manifest:
             problems.append(f"format_version: expected 1 to {FORMAT_VERSION}, found {version}")
         tokens = top.items("vocabulary", str, "text")
         fields = {
-            "interface": read_interface(top.object("interface")),
-            "preprocessing": _read_preprocessing(top.object("preprocessing")),
-            "decoding": _read_decoding(top.object("decoding")),
+            "interface": read_interface(top.nested("interface")),
+            "preprocessing": _read_preprocessing(top.nested("preprocessing")),
+            "decoding": _read_decoding(top.nested("decoding")),
             "variants": tuple(_read_variant(each) for each in top.objects("variants")),
             "provenance": top.mapping("provenance"),
             "licence": top.text("licence"),
@@ -187,7 +187,7 @@ class Manifest:
         }
         vocabulary: Vocabulary | None = None
         try:
-            vocabulary = Vocabulary(tuple(tokens))
+            vocabulary = Vocabulary(tuple(map(str, tokens)))
         except VocabularyError as error:
             problems.append(f"vocabulary: {error}")
         _refuse(problems)

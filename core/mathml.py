@@ -1,80 +1,219 @@
-"""From the MathML layout tree of annotated ink to LaTeX tokens in the evaluation convention."""
+"""From the MathML layout tree of annotated ink to LaTeX tokens in the evaluation convention.
+
+CROHME's files give the layout of an expression as presentation MathML, in which every written
+symbol is one element with an `xml:id`: a leaf, or the fraction or the root whose bar or sign it is.
+`latex_tokens` keeps that id beside every token, which joins the caption to the ink.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from html.entities import html5
+from xml.etree.ElementTree import Element
+
+from .errors import InputError
 from .ink import MathNode
 
-Tokens = list[tuple[str, "str | None"]]
+Tokens = list[tuple[str, str | None]]
 
-_NAMES = {
-    "<": "<", ">": ">", "\\lt": "<", "\\gt": ">", "{": "\\{", "}": "\\}", "'": "\\prime",
-    "im": "\\lim", "ne": "\\neq", "ctdot": "\\cdots", "COMMA": ",",
+_ROWS = frozenset(("math", "mrow", "mstyle", "mpadded"))
+_LEAVES = frozenset(("mi", "mn", "mo", "mtext", "mspace"))
+_SUBSCRIPTED = frozenset(("msub", "munder", "msubsup", "munderover"))
+_SUPERSCRIPTED = frozenset(("msup", "mover", "msubsup", "munderover"))
+# How many children an element needs; a script may be missing, as in CROHME 2014.
+_CHILDREN = {
+    **dict.fromkeys(("msub", "munder", "msup", "mover"), (1, 2)),
+    **dict.fromkeys(("mfrac", "mroot"), (2,)),
+    **dict.fromkeys(("msubsup", "munderover"), (3,)),
 }
-_WORDS = frozenset(
-    "alpha beta gamma Delta lambda mu phi pi sigma theta infty cos sin tan log lim exists forall "
-    "in int pm prime rightarrow sum times div geq leq neq ldots cdots cdot".split()
+_WITH_LIMITS = frozenset(("\\sum", "\\int", "\\lim"))
+_MAX_NESTING = 64
+_XML_ID = "{http://www.w3.org/XML/1998/namespace}id"
+
+_COMMANDS = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
+    "upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega infty "
+    "sin cos tan log lim sum int prod times div pm cdot cdots ldots leq geq neq in exists forall "
+    "rightarrow prime"
 )
+_ALIASES = {
+    # names of MathML's and HTML's entities, as the annotators left them
+    "infin": "infty", "exist": "exists", "hellip": "ldots", "ctdot": "cdots", "sdot": "cdot",
+    "middot": "cdot", "rarr": "rightarrow", "ge": "geq", "le": "leq", "ne": "neq",
+    "plusmn": "pm", "divide": "div", "isin": "in",
+    # of MfrDB's converter: `\l` of `\lim` was lost, and every arrow is called a vector
+    "im": "lim", "vec": "rightarrow",
+}  # fmt: skip
+
+
+def _token_table() -> dict[str, str]:
+    """What a leaf may hold -> its token, for all that are not written as they are."""
+    table = {"\\lt": "<", "\\gt": ">", "{": "\\{", "}": "\\}", "'": "\\prime", "\u2212": "-"}
+    for name, command in {**{name: name for name in _COMMANDS.split()}, **_ALIASES}.items():
+        for written in (name, f"\\{name}", html5.get(f"{name};")):
+            if written:
+                table[written] = f"\\{command}"
+    return table
+
+
+_TOKENS = _token_table()
+
+
+def read_mathml(element: Element) -> MathNode:
+    """The layout tree under a `math` element, whatever its namespace."""
+    # Without recursion: nested rows can be as deep as the expression is long.
+    opened: list[tuple[Element, list[MathNode]]] = [(element, [])]
+    while True:
+        current, children = opened[-1]
+        if len(children) < len(current):
+            opened.append((current[len(children)], []))
+            continue
+        opened.pop()
+        node = MathNode(
+            tag=current.tag.rpartition("}")[2],
+            node=current.get(_XML_ID, current.get("id")),
+            text=(current.text or "").strip() or None if not children else None,
+            children=tuple(children),
+        )
+        if not opened:
+            return node
+        opened[-1][1].append(node)
 
 
 def latex_tokens(tree: MathNode) -> Tokens:
-    out: Tokens = []
-    _write(tree, out)
-    return out
+    r"""The caption of a layout tree, in the convention of CoMER and its successors.
+
+    Every script is braced, a subscript stands before a superscript, `\sum`, `\int` and `\lim` take
+    `\limits` when they carry scripts; what stands under or over a symbol is a script of it. Where
+    an annotator hung two subscripts on one symbol, which LaTeX forbids, the second is the subscript
+    of the first; three dots in a row are `\cdots`.
+
+    Returns:
+        (token, xml id of the element whose ink it is) in reading order. The id is None for what
+        is not written (braces, `^`, `_`, `\limits`, the brackets of a root's index). A token that
+        was annotated in several parts has their ids separated by spaces, as in XML's IDREFS.
+
+    Raises:
+        InputError: an element that has no tokens in the convention (a table), that has not as
+            many children as it needs, or that is nested more than 64 deep.
+
+    >>> x, n = MathNode("mi", "x_1", "x"), MathNode("mi", "n_1", "n")
+    >>> latex_tokens(MathNode("msup", children=(x, n)))
+    [('x', 'x_1'), ('^', None), ('{', None), ('n', 'n_1'), ('}', None)]
+    """
+    return _row((tree,), 0)
 
 
-def _token(leaf: MathNode) -> str:
-    text = (leaf.text or "").strip()
-    stem = (leaf.node or "").rpartition("_")[0]
-    if stem in ("\\cdot", "\\cdots", "\\infty"):
-        return stem
-    if stem == "\\vec":
-        return "\\rightarrow"
-    if text in _NAMES:
-        return _NAMES[text]
-    if text in _WORDS:
-        return "\\" + text
-    return text
+def _row(nodes: Iterable[MathNode], depth: int) -> Tokens:
+    """The tokens of elements beside each other."""
+    if depth > _MAX_NESTING:
+        raise InputError(f"expected MathML nested at most {_MAX_NESTING} deep, found more")
+    items = _unrolled(nodes)
+    tokens: Tokens = []
+    position = 0
+    while position < len(items):
+        dots = items[position : position + 3]
+        if [item.text for item in dots] == [".", ".", "."]:
+            ids = " ".join(item.node for item in dots if item.node)
+            tokens.append(("\\cdots", ids or None))
+            position += 3
+        else:
+            tokens += _element(items[position], depth)
+            position += 1
+    return tokens
 
 
-def _group(node: MathNode, out: Tokens) -> None:
-    out.append(("{", None))
-    _write(node, out)
-    out.append(("}", None))
+def _unrolled(nodes: Iterable[MathNode]) -> list[MathNode]:
+    """The elements, with rows replaced by what is in them; empty ones are left out."""
+    items: list[MathNode] = []
+    waiting = list(nodes)[::-1]
+    while waiting:
+        node = waiting.pop()
+        if node.tag in _ROWS:
+            waiting += node.children[::-1]
+        elif node.text or node.tag not in _LEAVES:
+            items.append(node)
+    return items
 
 
-def _write(node: MathNode, out: Tokens) -> None:
-    tag, kids = node.tag, node.children
-    if not kids:
-        if node.text:
-            out.append((_token(node), node.node))
-    elif tag == "mfrac":
-        out.append(("\\frac", node.node))
-        _group(kids[0], out)
-        _group(kids[1], out)
-    elif tag == "msqrt":
-        out.append(("\\sqrt", node.node))
-        out.append(("{", None))
-        for kid in kids:
-            _write(kid, out)
-        out.append(("}", None))
-    elif tag == "mroot":
-        base, index = kids
-        if (node.node or "").startswith("\\sqrt"):
+def _element(node: MathNode, depth: int) -> Tokens:
+    """The tokens of one element that is not a row."""
+    if node.tag in _LEAVES and node.text:
+        return _leaf(node)
+    _check_children(node)
+    if node.tag == "mfrac":
+        numerator, denominator = (_braced((child,), depth) for child in node.children)
+        return [("\\frac", node.node), *numerator, *denominator]
+    if node.tag == "msqrt":
+        return [("\\sqrt", node.node), *_braced(node.children, depth)]
+    if node.tag == "mroot":
+        base, index = node.children
+        if (node.node or "").startswith("\\sqrt"):  # MfrDB's converter puts the index first
             base, index = index, base
-        out.append(("\\sqrt", node.node))
-        out.append(("[", None))
-        _write(index, out)
-        out.append(("]", None))
-        _group(base, out)
-    elif tag in ("msub", "munder", "msup", "mover", "msubsup", "munderover"):
-        start = len(out)
-        _write(kids[0], out)
-        if len(out) == start + 1 and out[start][0] in ("\\sum", "\\int", "\\lim"):
-            out.append(("\\limits", None))
-        marks = {"msub": "_", "munder": "_", "msup": "^", "mover": "^"}.get(tag, "_^")
-        for mark, kid in zip(marks, kids[1:]):
-            out.append((mark, None))
-            _group(kid, out)
-    else:
-        for kid in kids:
-            _write(kid, out)
+        bracketed = [("[", None), *_row((index,), depth + 1), ("]", None)]
+        return [("\\sqrt", node.node), *bracketed, *_braced((base,), depth)]
+    if node.tag in _SUBSCRIPTED or node.tag in _SUPERSCRIPTED:
+        return _scripted(node, depth)
+    raise InputError(
+        f"expected MathML of rows, scripts, fractions and roots, found <{node.tag}> "
+        f"(id {node.node!r}): the evaluation convention has no tokens for it"
+    )
+
+
+def _check_children(node: MathNode) -> None:
+    expected = _CHILDREN.get(node.tag)
+    if expected is not None and len(node.children) not in expected:
+        raise InputError(
+            f"expected <{node.tag}> (id {node.node!r}) to have {expected[-1]} children, "
+            f"found {len(node.children)}: repair the annotation, or drop it"
+        )
+
+
+def _braced(nodes: Iterable[MathNode], depth: int) -> Tokens:
+    return [("{", None), *_row(nodes, depth + 1), ("}", None)]
+
+
+def _scripted(node: MathNode, depth: int) -> Tokens:
+    """The tokens of a base and of all scripts hung on it, one inside another."""
+    before: list[MathNode] = []
+    subscripts: list[MathNode] = []
+    superscripts: list[MathNode] = []
+    base = [node]
+    while base and base[-1].tag in _SUBSCRIPTED | _SUPERSCRIPTED:
+        outer = base.pop()
+        before += base
+        _check_children(outer)
+        main, *scripts_of = outer.children
+        if outer.tag in _SUBSCRIPTED:
+            subscripts += scripts_of[:1]
+        if outer.tag in _SUPERSCRIPTED:
+            superscripts += scripts_of[-1:]
+        base = _unrolled((main,))
+    tokens = _row((*before, *base), depth + 1)
+    scripts: Tokens = []
+    for mark, tag, hung in (("_", "msub", subscripts), ("^", "msup", superscripts)):
+        if not hung:
+            continue
+        script, *inner = hung  # the outermost first
+        for each in inner:
+            script = MathNode(tag, children=(each, script))
+        braced = _braced((script,), depth)
+        if len(braced) > 2:
+            scripts += [(mark, None), *braced]
+    if scripts and tokens and tokens[-1][0] in _WITH_LIMITS:
+        tokens.append(("\\limits", None))
+    return tokens + scripts
+
+
+def _leaf(leaf: MathNode) -> Tokens:
+    text = leaf.text or ""
+    # CROHME's ids are a label and a number, `\infty_2`. Where the label is a command and the text
+    # is another thing, the text was damaged on its way (`8`, `?`, a byte that is not UTF-8).
+    label = _TOKENS.get((leaf.node or "").rpartition("_")[0], "")
+    if label.startswith("\\"):
+        return [(label, leaf.node)]
+    if text in _TOKENS:
+        return [(_TOKENS[text], leaf.node)]
+    if text.startswith("\\"):
+        return [(text, leaf.node)]
+    return [(character, leaf.node) for character in text if not character.isspace()]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from .components import component_boxes
 from .errors import InputError
 
 SYMBOL_PX = 16.0
@@ -25,6 +26,8 @@ MAX_SIDE_PX = 2048
 
 _SUPERSAMPLING = 4
 _FLAT = 0.1
+_INK = 96
+_WIDEST_PEN_PX = 2.4
 
 FloatArray = NDArray[np.float64]
 ByteImage = NDArray[np.uint8]
@@ -118,6 +121,71 @@ def render_ink(strokes: Sequence[FloatArray]) -> ByteImage:
         InputError: as `normalized_strokes`.
     """
     return draw_strokes(normalized_strokes(strokes))
+
+
+def normalize_image(image: ByteImage) -> ByteImage:
+    """Bring a drawing of any size and pen to the scale and pen of the recognizer.
+
+    The connected parts of the drawing stand in for the strokes of ink: their typical height is
+    scaled to `SYMBOL_PX`. A pen that would come out much thinner or thicker than those the
+    recognizer was trained on is widened or narrowed first.
+
+    Args:
+        image: uint8 [h, w], ink bright on 0, as `load_image` gives it.
+
+    Returns:
+        uint8 [h, w], ink 255 on 0, with `MARGIN_PX` of paper around the pen's path.
+
+    Raises:
+        InputError: there is no ink in the image.
+    """
+    ink = image >= _INK
+    boxes = component_boxes(ink)
+    if len(boxes) == 0:
+        raise InputError(
+            f"expected an image with ink on it, found none in {image.shape[1]} x "
+            f"{image.shape[0]} pixels; check that the formula is in the picture"
+        )
+    pen = _pen_width(ink)
+    left, top = boxes[:, :2].min(axis=0)
+    right, bottom = boxes[:, 2:].max(axis=0)
+    paths = np.maximum(boxes[:, 2:] - boxes[:, :2] - pen, 0.0)
+    scale = SYMBOL_PX / typical_height(paths[:, 0], paths[:, 1])
+    scale = min(scale, MAX_SIDE_PX / max(right - left, bottom - top))
+    around = int(np.ceil(pen)) + max(round(PEN_PX / scale), 1)
+    cropped = np.pad(image[top:bottom, left:right], around)
+    cropped = _with_pen(cropped, pen, scale)
+    size = [max(round(side * scale), 1) for side in cropped.shape]
+    resampling = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+    scaled = Image.fromarray(cropped).resize((size[1], size[0]), resampling)
+    margin = MARGIN_PX - round((around + pen / 2) * scale)
+    return _framed(np.asarray(scaled), margin)
+
+
+def _pen_width(ink: NDArray[np.bool_]) -> float:
+    """The width of the pen in pixels: the area of a line is its length times the pen's width,
+    and its outline, counted in sides of pixels, is 4/pi times twice its length on average."""
+    padded = np.pad(ink, 1).astype(np.int8)
+    sides = np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum()
+    return float(max(2 * ink.sum() / sides * 4 / np.pi, 1.0))
+
+
+def _with_pen(image: ByteImage, pen: float, scale: float) -> ByteImage:
+    """Widen or narrow the pen where scaling would bring it far from `PEN_PX`."""
+    wider = round(PEN_PX / scale - pen)
+    if wider >= 1:
+        return _dilated(image, wider + 1)
+    narrower = min(round(pen - _WIDEST_PEN_PX / scale), round(pen - 2))
+    if narrower >= 1:
+        return 255 - _dilated(255 - image, narrower + 1)
+    return image
+
+
+def _framed(image: ByteImage, margin: int) -> ByteImage:
+    """Add a margin of paper, or take one away where it is negative."""
+    if margin >= 0:
+        return np.pad(image, margin)
+    return image[-margin : image.shape[0] + margin, -margin : image.shape[1] + margin]
 
 
 def _dilated(image: ByteImage, size: int) -> ByteImage:

@@ -1,1 +1,1 @@
-
+"""INT8: calibration and post-training quantisation of exported graphs."""

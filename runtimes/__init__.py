@@ -1,1 +1,87 @@
+"""Runtimes: thin adapters that run a bundle's graphs. `load()` gives a recognizer.
 
+>>> import inktex.runtimes
+>>> recognizer = inktex.runtimes.load()                    # doctest: +SKIP
+>>> recognizer("examples/square.inkml").latex              # doctest: +SKIP
+'x^{2}'
+
+A runtime is an entry point of the group `inktex.runtimes`, named as the target of the variants it
+runs, and called with `(bundle, variant, threads)`; it gives a `StepModel`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from ..core.bundle import Bundle
+    from ..core.recognizer import Recognizer
+
+GROUP = "inktex.runtimes"
+DEFAULT_BUNDLE = Path(__file__).parent / "data" / "default"
+"""The bundle that comes with inktex."""
+
+
+def load(
+    bundle: str | os.PathLike[str] | Bundle | None = None,
+    runtime: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> Recognizer:
+    """Open a bundle and make a recognizer of it.
+
+    Args:
+        bundle: a directory, or a bundle already open; by default the one that comes with inktex.
+        runtime: the name of a runtime, or "auto": the first variant of the bundle, in its order
+            of preference, whose runtime is installed here.
+        precision: "fp32", "int8", …, or "auto": the first that the runtime has.
+        threads: of the runtime; by default as many as this process may use, at most 4.
+
+    Raises:
+        BundleError: no bundle, a damaged one, or one without such a variant.
+        RuntimeUnavailable: no such runtime, or it is not installed.
+    """
+    from ..core.bundle import Bundle
+    from ..core.errors import BundleError, RuntimeUnavailable
+    from ..core.recognizer import Recognizer
+
+    if bundle is None and not DEFAULT_BUNDLE.is_dir():
+        raise BundleError(
+            f"expected the default bundle at {DEFAULT_BUNDLE}, found none: this inktex was "
+            "installed without it; install it again, or name a bundle of your own"
+        )
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle or DEFAULT_BUNDLE)
+    variants = [
+        variant
+        for variant in opened.manifest.variants
+        if runtime in ("auto", variant.target) and precision in ("auto", variant.precision)
+    ]
+    if not variants:
+        opened.variant(runtime, precision)  # says which there are
+    installed = runtimes()
+    reasons = []
+    for variant in variants:
+        if variant.target not in installed:
+            there = ", ".join(sorted(installed)) or "none"
+            reasons.append(f"{variant.target}: not among the runtimes installed ({there})")
+            continue
+        try:
+            make = installed[variant.target].load()
+            return Recognizer(make(opened, variant, threads), opened.manifest)
+        except (ImportError, RuntimeUnavailable) as error:
+            reasons.append(f"{variant.target}: {error}")
+    raise RuntimeUnavailable(
+        f"{opened.path}: no runtime here runs this bundle's variants: "
+        + "; ".join(dict.fromkeys(reasons))
+    )
+
+
+def runtimes() -> dict[str, EntryPoint]:
+    """The runtimes that are installed, by name."""
+    from importlib.metadata import entry_points
+
+    return {entry_point.name: entry_point for entry_point in entry_points(group=GROUP)}

@@ -1,1 +1,1 @@
-
+"""Data, recognizers, recipes and the trainer; needs torch."""

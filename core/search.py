@@ -1,0 +1,302 @@
+"""From a step model to token sequences: greedy search and beam search.
+
+Both read only log-probabilities, so they are the same on every runtime. With a grammar constraint
+every hypothesis they return is a complete, well-formed formula.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InktexError, InputError
+from .grammar import GrammarConstraint, GrammarState
+from .step_model import Memory, State, StepModel
+
+Scores = npt.NDArray[np.float64]
+
+# Stands for a probability of zero where the grammar leaves nothing else to write.
+_IMPOSSIBLE = -1e4
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One reading of an image.
+
+    Attributes:
+        tokens: what was written, without `<sos>` and `<eos>`.
+        log_prob: natural log-probability of the whole, `<eos>` included: the sum of
+            `token_log_probs`.
+        token_log_probs: the model's own log-probability of every token, `<eos>` included; a
+            constraint leaves them as they are (it does not renormalise), except that it takes
+            the impossible for -1e4.
+        finished: whether `<eos>` was written; False where `max_length` cut the hypothesis off.
+        score: `log_prob / length**length_penalty`, where length counts `<eos>`; hypotheses of
+            different lengths are ranked by it.
+    """
+
+    tokens: tuple[int, ...]
+    log_prob: float
+    token_log_probs: tuple[float, ...]
+    finished: bool
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Beam:
+    """A hypothesis that is still being written."""
+
+    tokens: tuple[int, ...]
+    token_log_probs: tuple[float, ...]
+    log_prob: float
+    grammar: GrammarState | None
+
+    def end(self, length_penalty: float) -> Hypothesis:
+        """As it stands, unfinished."""
+        score = self.log_prob / len(self.token_log_probs) ** length_penalty
+        return Hypothesis(self.tokens, self.log_prob, self.token_log_probs, False, score)
+
+    def finish(self, eos_log_prob: float, length_penalty: float) -> Hypothesis:
+        """With `<eos>` written."""
+        log_probs = (*self.token_log_probs, eos_log_prob)
+        log_prob = self.log_prob + eos_log_prob
+        score = log_prob / len(log_probs) ** length_penalty
+        return Hypothesis(self.tokens, log_prob, log_probs, True, score)
+
+
+def greedy(
+    model: StepModel[Memory, State],
+    memory: Memory,
+    *,
+    sos: int,
+    eos: int,
+    max_length: int,
+    constraint: GrammarConstraint | None = None,
+) -> Hypothesis:
+    """Write the likeliest token, step by step, until `<eos>`; of equals, the lower number.
+
+    Args:
+        model: the recognizer.
+        memory: of the image, from `model.encode`.
+        sos, eos: the numbers of the special tokens; `<sos>` is never written.
+        max_length: the most tokens to write, `<eos>` included; that many steps at most.
+        constraint: keeps the result a well-formed formula that ends within `max_length`.
+
+    Returns:
+        The hypothesis, its score normalised with a length penalty of 1.
+
+    Raises:
+        InputError: an argument makes no sense.
+        InktexError: the model returned something other than log-probabilities.
+    """
+    _check_arguments(model, max_length, constraint)
+    state = model.start(memory, 1)
+    beam = _Beam((), (), 0.0, constraint.start() if constraint else None)
+    last = sos
+    for length in range(1, max_length + 1):
+        raw, state = model.step(np.array([last], dtype=np.int64), memory, state)
+        log_probs = _log_probs(raw, model.vocabulary_size, [beam], sos, length)
+        if constraint is not None:
+            _constrain(log_probs, [beam], constraint, max_length - length + 1)
+        last = int(log_probs[0].argmax())
+        if log_probs[0, last] == -np.inf:
+            raise _dead_end(length)
+        if last == eos:
+            return beam.finish(float(log_probs[0, last]), 1.0)
+        beam = _extend(beam, last, float(log_probs[0, last]), constraint)
+    return beam.end(1.0)
+
+
+def beam_search(
+    model: StepModel[Memory, State],
+    memory: Memory,
+    *,
+    beams: int,
+    sos: int,
+    eos: int,
+    max_length: int,
+    length_penalty: float = 1.0,
+    nbest: int = 1,
+    constraint: GrammarConstraint | None = None,
+) -> list[Hypothesis]:
+    """Follow the `beams` likeliest beginnings at once; with one beam this is `greedy`.
+
+    A hypothesis that ends keeps its place among the `beams`, so fewer and fewer rows are live.
+    The state is cut down to them at once rather than padded to a constant number: the rows must be
+    gathered then anyway, there are at most `beams` such changes of shape in a search, and a row
+    that is gone costs nothing in all the steps to come, while the last live beam may go on long
+    after the others ended. A runtime that needs a fixed shape pads inside its adapter.
+
+    Args:
+        model: the recognizer.
+        memory: of the image, from `model.encode`; shared by all beams.
+        beams: the number of hypotheses followed.
+        sos, eos: the numbers of the special tokens; `<sos>` is never written.
+        max_length: the most tokens to write, `<eos>` included; that many steps at most.
+        length_penalty: 0 ranks by probability (and so favours the short), 1 by the mean
+            log-probability of a token.
+        nbest: how many hypotheses are wanted, at most `beams`.
+        constraint: keeps every result a well-formed formula that ends within `max_length`.
+
+    Returns:
+        Up to `nbest` different hypotheses, best first: by score, the earlier finished first where
+        scores are equal; those that `max_length` cut off come after all finished ones. Fewer than
+        `nbest` only where the model gives no other any probability.
+
+    Raises:
+        InputError: an argument makes no sense.
+        InktexError: the model returned something other than log-probabilities.
+    """
+    _check_arguments(model, max_length, constraint)
+    if not 1 <= nbest <= beams:
+        raise InputError(f"expected 1 <= nbest <= beams; found nbest {nbest}, beams {beams}")
+    if not 0 <= length_penalty < np.inf:
+        raise InputError(f"expected a length penalty >= 0, usually 1; found {length_penalty}")
+
+    # One row to begin with: equal rows would all grow into the same hypotheses.
+    state = model.start(memory, 1)
+    live = [_Beam((), (), 0.0, constraint.start() if constraint else None)]
+    last = np.array([sos], dtype=np.int64)
+    finished: list[Hypothesis] = []
+    for length in range(1, max_length + 1):
+        raw, state = model.step(last, memory, state)
+        log_probs = _log_probs(raw, model.vocabulary_size, live, sos, length)
+        if constraint is not None:
+            _constrain(log_probs, live, constraint, max_length - length + 1)
+        totals = np.array([[beam.log_prob] for beam in live]) + log_probs  # [live, vocab]
+        rows, tokens = _likeliest(totals, beams - len(finished))
+        if not len(rows) and not finished:
+            raise _dead_end(length)
+
+        grown: list[_Beam] = []
+        order: list[int] = []
+        for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
+            log_prob = float(log_probs[row, token])
+            if token == eos:
+                finished.append(live[row].finish(log_prob, length_penalty))
+            else:
+                grown.append(_extend(live[row], token, log_prob, constraint))
+                order.append(row)
+        rows_before, live = len(live), grown
+        if not live or length == max_length:
+            break
+        if _is_settled(finished, live[0].log_prob, nbest, max_length, length_penalty):
+            live = []
+            break
+        if order != list(range(rows_before)):
+            state = model.reorder(state, np.array(order, dtype=np.int64))
+        last = np.array([beam.tokens[-1] for beam in live], dtype=np.int64)
+
+    # Python's sort is stable, and both lists are already in their order among equals.
+    finished.sort(key=lambda hypothesis: -hypothesis.score)
+    return (finished + [beam.end(length_penalty) for beam in live])[:nbest]
+
+
+def _is_settled(
+    finished: list[Hypothesis],
+    best_live_log_prob: float,
+    nbest: int,
+    max_length: int,
+    length_penalty: float,
+) -> bool:
+    """Whether no live beam can still come before the nbest-th finished hypothesis."""
+    if len(finished) < nbest:
+        return False
+    to_beat = sorted((hypothesis.score for hypothesis in finished), reverse=True)[nbest - 1]
+    # A beam's log-probability can only fall, and it is never positive, so the division by
+    # length**penalty flatters it most at the greatest length. With log_prob the likeliest beam's,
+    # log_prob / max_length**penalty therefore bounds the score of all that can still be finished.
+    # A tie is no win: the hypothesis that finished earlier stays in front.
+    return best_live_log_prob / max_length**length_penalty <= to_beat
+
+
+def _likeliest(totals: Scores, count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows and tokens of the `count` largest finite entries of `[rows, vocab]`, largest first.
+
+    Of equal entries the one in the earlier row comes first, then the one with the lower token
+    number: a partition alone would choose arbitrarily among those at its border.
+    """
+    flat = totals.ravel()
+    count = min(count, flat.size)
+    border = flat[np.argpartition(flat, -count)[-count]]
+    candidates = np.flatnonzero(flat >= border)
+    candidates = candidates[np.argsort(-flat[candidates], kind="stable")[:count]]
+    candidates = candidates[flat[candidates] > -np.inf]
+    rows, tokens = np.divmod(candidates, totals.shape[1])
+    return rows, tokens
+
+
+def _extend(
+    beam: _Beam, token: int, log_prob: float, constraint: GrammarConstraint | None
+) -> _Beam:
+    grammar = beam.grammar
+    if constraint is not None and grammar is not None:
+        grammar = constraint.advance(grammar, token)
+    return _Beam(
+        (*beam.tokens, token),
+        (*beam.token_log_probs, log_prob),
+        beam.log_prob + log_prob,
+        grammar,
+    )
+
+
+def _constrain(
+    log_probs: Scores, live: list[_Beam], constraint: GrammarConstraint, tokens_left: int
+) -> None:
+    """Rule out, in place, what the grammar forbids after each beam; `[live, vocab]`.
+
+    What it allows stays possible even where the model says probability zero: it may be the only
+    way left to close the formula.
+    """
+    for row, beam in zip(log_probs, live, strict=True):
+        assert beam.grammar is not None
+        allowed = constraint.allowed(beam.grammar, tokens_left)
+        np.maximum(row, _IMPOSSIBLE, out=row)
+        row[~allowed] = -np.inf
+
+
+def _log_probs(
+    raw: npt.NDArray[np.float32], vocabulary_size: int, live: list[_Beam], sos: int, step: int
+) -> Scores:
+    """What the model returned, checked and copied to float64 `[live, vocab]`, without `<sos>`."""
+    if raw.shape != (len(live), vocabulary_size):
+        raise InktexError(
+            f"step {step} of the model should return log-probabilities of shape "
+            f"{(len(live), vocabulary_size)}, and returned {raw.shape}; the model and its "
+            "vocabulary do not belong together, or the runtime is broken"
+        )
+    largest = raw.max()
+    # The comparison is false for NaN too. Rounding may leave a log-probability just above 0.
+    if not largest <= 1e-3:
+        found = "NaN" if np.isnan(largest) else f"up to {largest:.3g}"
+        raise InktexError(
+            f"step {step} of the model should return log-probabilities (at most 0), and returned "
+            f"{found}; the weights or the runtime are broken: run `inktex verify`"
+        )
+    log_probs: Scores = np.minimum(raw, 0.0, dtype=np.float64)
+    log_probs[:, sos] = -np.inf
+    return log_probs
+
+
+def _check_arguments(
+    model: StepModel[Memory, State], max_length: int, constraint: GrammarConstraint | None
+) -> None:
+    if max_length < 1:
+        raise InputError(f"expected max_length >= 1, <eos> included; found {max_length}")
+    if constraint is None:
+        return
+    if len(constraint.vocabulary) != model.vocabulary_size:
+        raise InputError(
+            f"the constraint is for a vocabulary of {len(constraint.vocabulary)} tokens and the "
+            f"model has {model.vocabulary_size}; build it from the model's own vocabulary"
+        )
+    constraint.allowed(constraint.start(), max_length)  # raises where max_length is too small
+
+
+def _dead_end(step: int) -> InktexError:
+    return InktexError(
+        f"step {step} of the model gives every token probability zero; the weights or the runtime "
+        "are broken: run `inktex verify`"
+    )

@@ -1,0 +1,70 @@
+"""All that a search knows of a model: encode an image once, then write one token at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Memory = TypeVar("Memory")
+State = TypeVar("State")
+
+
+class StepModel(Protocol[Memory, State]):
+    """A recognizer as one encoder and one decoder step; every runtime implements it.
+
+    `Memory` is whatever the runtime keeps of one image (features, hoisted keys and values). It has
+    no beams: all rows of a state share the one memory, which is never tiled.
+
+    `State` is whatever it keeps of the tokens written so far, one row a beam. A state is used
+    once: after it was given to `step` or `reorder` the search does not touch it again, so that an
+    implementation may update it in place or swap two buffers.
+    """
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens the model tells apart: the width of what `step` returns."""
+        ...
+
+    def encode(self, images: npt.NDArray[np.float32]) -> Sequence[Memory]:
+        """Read a batch of images.
+
+        Args:
+            images: float32 `[batch, 1, height, width]`, ink = 1 on paper = 0.
+
+        Returns:
+            One memory an image, in order.
+        """
+        ...
+
+    def start(self, memory: Memory, beams: int) -> State:
+        """The state of `beams` equal rows before any token, not even `<sos>`, was read."""
+        ...
+
+    def step(
+        self, tokens: npt.NDArray[np.int64], memory: Memory, state: State
+    ) -> tuple[npt.NDArray[np.float32], State]:
+        """Read one more token on every beam and say which may come next.
+
+        Args:
+            tokens: int64 `[beams]`, the last token of every beam; `<sos>` in the first step.
+            memory: of the image that is read.
+            state: `beams` rows; consumed.
+
+        Returns:
+            Natural log-probabilities of the next token, float32 `[beams, vocabulary_size]`, and
+            the state that includes `tokens`.
+        """
+        ...
+
+    def reorder(self, state: State, order: npt.NDArray[np.int64]) -> State:
+        """The state whose row i is row `order[i]` of `state`, which is consumed.
+
+        Args:
+            state: `beams` rows.
+            order: int64 `[beams']`, each in `0..beams - 1`; rows may be repeated or left out, so
+                `beams'` may be larger or smaller than `beams`.
+        """
+        ...

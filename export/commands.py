@@ -1,0 +1,76 @@
+"""`inktex export` and `inktex verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("checkpoint", type=_PATH)
+@click.option("-o", "--output", required=True, type=_PATH, help="The bundle to write, a folder.")
+@click.option("--licence", help="Of the weights; by default that of CROHME.")
+def export(checkpoint: Path, output: Path, licence: str | None) -> None:
+    """Write a checkpoint as a bundle: encoder graph, step graph, manifest, golden arrays.
+
+    \b
+    Example:
+      inktex export runs/edge/last.safetensors -o my-bundle
+    """
+    from ..training.checkpoint import Checkpoint
+    from .onnx_bundle import WEIGHTS_LICENCE, export_bundle
+
+    bundle = export_bundle(Checkpoint.load(checkpoint), output, licence or WEIGHTS_LICENCE)
+    for name, record in bundle.manifest.files.items():
+        click.echo(f"{record.size:>12,}  {output / name}")
+
+
+@click.command()
+@click.argument("bundle", type=_PATH)
+@click.option("--checkpoint", type=_PATH, help="Compare with torch, not only with golden arrays.")
+@click.option("--ink", type=_PATH, help="An ink set whose formulas both decode.")
+@click.option("--limit", default=100, show_default=True, help="Formulas taken of it.")
+@click.option("--precision", default="all", show_default=True, help="fp32, int8 or all.")
+def verify(
+    bundle: Path, checkpoint: Path | None, ink: Path | None, limit: int, precision: str
+) -> None:
+    """Prove that a bundle computes what torch computed; exit status 1 if it does not.
+
+    \b
+    Examples:
+      inktex verify my-bundle
+      inktex verify my-bundle --checkpoint runs/edge/last.safetensors --ink 2014.inkset
+    """
+    from ..core.bundle import Bundle
+    from ..core.errors import InputError, ParityError
+    from ..training.checkpoint import Checkpoint
+    from ..training.inkset import load_inkset
+    from .parity import compare_with_golden, compare_with_torch
+
+    if ink is not None and checkpoint is None:
+        raise InputError("--ink: comparing on ink needs the weights too; add --checkpoint")
+    opened = Bundle.open(bundle)
+    source = Checkpoint.load(checkpoint) if checkpoint else None
+    expressions = load_inkset(ink) if ink else []
+    chosen = expressions[:: max(len(expressions) // limit, 1)][:limit]
+    variants = [
+        each
+        for each in opened.manifest.variants
+        if each.target == "onnxruntime" and precision in ("all", each.precision)
+    ]
+    if not variants:
+        opened.variant("onnxruntime", precision)
+    reports = [compare_with_golden(opened, each) for each in variants]
+    if source is not None:
+        reports += [compare_with_torch(opened, each, source, chosen) for each in variants]
+    for report in reports:
+        click.echo(report)
+    failed = [report.variant for report in reports if not report.passed]
+    if failed:
+        raise ParityError(
+            f"{bundle}: expected agreement within the tolerances, found {', '.join(failed)} "
+            "beyond them; do not ship this bundle: export it again, or keep more in float32"
+        )

@@ -1,0 +1,73 @@
+"""Golden inputs and outputs: with them a port in any language proves itself.
+
+The ink is drawn here by hand, so that no data set is needed and none is given away.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..core.rendering import render_ink
+from ..core.vocabulary import Vocabulary
+from ..training.encoder import STRIDE
+from .graphs import EncoderGraph, StepGraph
+
+STEPS = 6
+
+# x^2: two strokes that cross, and a small 2 above on the right
+_STROKES = (
+    [(0, 2), (2, 0), (5, 3), (8, 12), (12, 18), (15, 19), (18, 16)],
+    [(17, 1), (12, 4), (7, 11), (3, 17), (0, 19)],
+    [(22, -7), (25, -10), (29, -9), (29, -5), (25, -1), (22, 2), (26, 1), (31, 2)],
+)
+
+
+def golden_image() -> NDArray[np.float32]:
+    """float32 [1, 1, h, w], ink 1 on 0, padded as the encoder wants it"""
+    drawing = render_ink([np.array(stroke, np.float64) for stroke in _STROKES])
+    height, width = (-(-side // STRIDE) * STRIDE for side in drawing.shape)
+    image = np.zeros((1, 1, height, width), np.float32)
+    image[0, 0, : drawing.shape[0], : drawing.shape[1]] = drawing.astype(np.float32) / 255
+    return image
+
+
+@torch.inference_mode()
+def golden_arrays(
+    encoder: EncoderGraph, step: StepGraph, vocabulary: Vocabulary
+) -> dict[str, NDArray[Any]]:
+    """What torch computes in float32: the encoder's input and outputs, the first steps of greedy
+    search, and all tokens that it writes.
+
+    Returns:
+        `encoder.<tensor>`, `step.<n>.tokens`, `step.<n>.log_probs`, and `greedy` (int64 tokens).
+    """
+    image = torch.from_numpy(golden_image())
+    keys, values, bias = encoder(image)
+    arrays: dict[str, NDArray[Any]] = {
+        "encoder.images": image.numpy(),
+        "encoder.memory_keys": keys.numpy(),
+        "encoder.memory_values": values.numpy(),
+        "encoder.memory_bias": bias.numpy(),
+    }
+    _, layers, heads, cells, features = keys.shape
+    cache = torch.zeros(layers, 1, heads, step.decoder.max_length, features)
+    state = (cache, cache, torch.zeros(layers, 1, heads, cells))
+    token = vocabulary.sos
+    greedy: list[int] = []
+    for position in range(step.decoder.max_length):
+        tokens = torch.tensor([token])
+        log_probs, *rest = step(tokens, torch.tensor([position]), keys, values, bias, *state)
+        state = (rest[0], rest[1], rest[2])
+        if position < STEPS:
+            arrays[f"step.{position}.tokens"] = tokens.numpy()
+            arrays[f"step.{position}.log_probs"] = log_probs.numpy()
+        token = int(log_probs.argmax())
+        if token == vocabulary.eos:
+            break
+        greedy.append(token)
+    arrays["greedy"] = np.array(greedy, np.int64)
+    return arrays

@@ -1,0 +1,272 @@
+"""Proof that a bundle's graphs compute what torch computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from ..core.bundle import Bundle
+from ..core.manifest import Variant
+from ..training.checkpoint import Checkpoint
+from ..training.decoding import greedy_captions
+from ..training.encoder import STRIDE
+from ..training.inkset import Expression
+from .graphs import EncoderGraph, StepGraph
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What is accepted of a precision.
+
+    Attributes:
+        max_abs: greatest difference in any output; None where only sequences are compared.
+        agreement: least share of whole decoded sequences that are equal.
+    """
+
+    max_abs: float | None
+    agreement: float
+
+
+TOLERANCES = {"fp32": Tolerance(2e-3, 0.99), "int8": Tolerance(None, 0.85)}
+
+
+@dataclass(frozen=True)
+class TensorError:
+    """How far one output is from its reference, over all that was compared."""
+
+    name: str
+    max_abs: float
+    mean_abs: float
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """The proof for one variant.
+
+    Attributes:
+        tensors: an entry for each output of both graphs.
+        sequences, equal_sequences: formulas decoded by both, and how many came out equal.
+    """
+
+    variant: str
+    tensors: tuple[TensorError, ...]
+    sequences: int
+    equal_sequences: int
+    tolerance: Tolerance
+
+    @property
+    def passed(self) -> bool:
+        limit = self.tolerance.max_abs
+        close = limit is None or all(each.max_abs <= limit for each in self.tensors)
+        agreed = self.equal_sequences >= self.tolerance.agreement * self.sequences
+        return close and agreed
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.variant}  {each.name:<18} max {each.max_abs:.1e}  mean {each.mean_abs:.1e}"
+            for each in self.tensors
+        ]
+        if self.sequences:
+            lines.append(
+                f"{self.variant}  {self.equal_sequences} of {self.sequences} sequences equal"
+            )
+        lines.append(f"{self.variant}  {'passed' if self.passed else 'FAILED'}")
+        return "\n".join(lines)
+
+
+class Graphs:
+    """The two graphs of a variant in ONNX Runtime, with plain arrays in and out."""
+
+    def __init__(self, bundle: Bundle, variant: Variant) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._sessions = {
+            part: onnxruntime.InferenceSession(
+                bundle.read(name), options, providers=["CPUExecutionProvider"]
+            )
+            for part, name in (("encoder", variant.encoder), ("step", variant.step))
+        }
+
+    def run(self, part: str, inputs: Arrays) -> Arrays:
+        """Outputs of "encoder" or "step", by name."""
+        session = self._sessions[part]
+        names = [each.name for each in session.get_outputs()]
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def compare_with_torch(
+    bundle: Bundle,
+    variant: Variant,
+    checkpoint: Checkpoint,
+    ink: Sequence[Expression] = (),
+    shapes: int = 6,
+    steps: int = 5,
+    seed: int = 0,
+) -> ParityReport:
+    """Random batches, sizes, beams and tokens through both; then real ink, whole sequences.
+
+    Args:
+        ink: formulas to decode greedily with torch and with the bundle, both without grammar.
+        shapes: random sizes to try.
+        steps: decoder steps on each.
+    """
+    network = checkpoint.trained_network()
+    encoder, step = EncoderGraph(network), StepGraph(network.decoder)
+    graphs = Graphs(bundle, variant)
+    rng = np.random.default_rng(seed)
+    errors = _Errors()
+    for number in range(shapes):
+        batch, beams = 1 + number % 3, 1 + 2 * (number % 3)
+        height, width = (STRIDE * int(rng.integers(2, high)) for high in (8, 30))
+        images = _scribble(rng, batch, height, width)
+        with torch.inference_mode():
+            reference = [part.numpy() for part in encoder(torch.from_numpy(images))]
+        found = graphs.run("encoder", {"images": images})
+        errors.add_all(found, reference)
+        memory = {name: array[:1] for name, array in found.items()}
+        _compare_steps(bundle, graphs, step, memory, beams, steps, rng, errors)
+    equal = _equal_sequences(bundle, variant, checkpoint, ink) if ink else 0
+    return ParityReport(
+        f"{variant.target} {variant.precision}",
+        errors.summary(),
+        len(ink),
+        equal,
+        TOLERANCES[variant.precision],
+    )
+
+
+def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
+    """The golden arrays in the bundle against what its graphs compute here: needs no torch
+    weights, and tells whether this machine computes what the exporting one did."""
+    golden = bundle.golden()
+    graphs = Graphs(bundle, variant)
+    errors = _Errors()
+    memory = graphs.run("encoder", {"images": golden["encoder.images"]})
+    for name, array in memory.items():
+        errors.add(name, array, golden[f"encoder.{name}"])
+    state = _initial_state(bundle, memory, 1)
+    vocabulary = bundle.manifest.vocabulary
+    token, written = vocabulary.sos, []
+    for position in range(bundle.manifest.decoding.max_length):
+        out = graphs.run(
+            "step",
+            {
+                "tokens": np.array([token]),
+                "position": np.array([position]),
+                **memory,
+                **state,
+            },
+        )
+        if f"step.{position}.log_probs" in golden and token == golden[f"step.{position}.tokens"]:
+            errors.add("log_probs", out["log_probs"], golden[f"step.{position}.log_probs"])
+        state = {each.input: out[each.output] for each in bundle.manifest.interface.state}
+        token = int(out["log_probs"].argmax())
+        if token == vocabulary.eos:
+            break
+        written.append(token)
+    return ParityReport(
+        f"{variant.target} {variant.precision}",
+        errors.summary(),
+        1,
+        int(written == golden["greedy"].tolist()),
+        TOLERANCES[variant.precision],
+    )
+
+
+class _Errors:
+    """Differences by name of the output."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[NDArray[np.float64]]] = {}
+
+    def add(self, name: str, found: NDArray[Any], reference: NDArray[Any]) -> None:
+        difference = np.abs(found.astype(np.float64) - reference.astype(np.float64)).ravel()
+        self._found.setdefault(name, []).append(difference)
+
+    def add_all(self, found: Arrays, reference: Sequence[NDArray[Any]]) -> None:
+        for (name, array), other in zip(found.items(), reference, strict=True):
+            self.add(name, array, other)
+
+    def summary(self) -> tuple[TensorError, ...]:
+        return tuple(
+            TensorError(
+                name,
+                float(max(each.max() for each in parts)),
+                float(np.mean(np.concatenate(parts))),
+            )
+            for name, parts in self._found.items()
+        )
+
+
+def _compare_steps(
+    bundle: Bundle,
+    graphs: Graphs,
+    step: StepGraph,
+    memory: Arrays,
+    beams: int,
+    steps: int,
+    rng: np.random.Generator,
+    errors: _Errors,
+) -> None:
+    """Both from the same memory and state; the state goes on from the graph's own."""
+    state = _initial_state(bundle, memory, beams)
+    for position in range(steps):
+        inputs = {
+            "tokens": rng.integers(1, len(bundle.manifest.vocabulary), beams),
+            "position": np.array([position]),
+            **memory,
+            **state,
+        }
+        with torch.inference_mode():
+            tensors = [torch.from_numpy(array) for array in inputs.values()]
+            reference = [part.numpy() for part in step(*tensors)]
+        found = graphs.run("step", inputs)
+        errors.add_all(found, reference)
+        state = {each.input: found[each.output] for each in bundle.manifest.interface.state}
+
+
+def _initial_state(bundle: Bundle, memory: Arrays, beams: int) -> Arrays:
+    """Zeros, for the cells that the memory has."""
+    interface = bundle.manifest.interface
+    sizes = {"beams": beams, "cells": memory["memory_bias"].shape[1]}
+    return {
+        each.input: np.zeros(
+            [sizes[size] if isinstance(size, str) else size for size in shape], np.float32
+        )
+        for each in interface.state
+        for shape in [interface.step[each.input].shape]
+    }
+
+
+def _scribble(rng: np.random.Generator, batch: int, height: int, width: int) -> NDArray[np.float32]:
+    """Something like ink: a few random lines on blank paper."""
+    images = np.zeros((batch, 1, height, width), np.float32)
+    for image in images[:, 0]:
+        for _ in range(4):
+            row, column = rng.integers(0, height), rng.integers(0, width)
+            image[row, column : column + 20] = rng.uniform(0.4, 1)
+            image[row : row + 12, column] = 1.0
+    return images
+
+
+def _equal_sequences(
+    bundle: Bundle, variant: Variant, checkpoint: Checkpoint, ink: Sequence[Expression]
+) -> int:
+    from ..runtimes import load
+
+    recognizer = load(bundle, runtime=variant.target, precision=variant.precision)
+    captions = greedy_captions(checkpoint.trained_network(), ink, checkpoint.vocabulary)
+    equal = 0
+    for expression, caption in zip(ink, captions, strict=True):
+        strokes = [stroke.astype(np.float64) for stroke in expression.strokes]
+        result = recognizer(strokes, beam=1, constrain=False)
+        equal += list(result.tokens) == caption
+    return equal

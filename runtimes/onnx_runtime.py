@@ -1,0 +1,359 @@
+"""A bundle on ONNX Runtime, on the processor.
+
+The decoder's state never passes through numpy between two steps: each of its tensors has two
+buffers that ONNX Runtime reads and writes in place (IO binding), one holding the state and one
+taking the next, in turn. The memory of an image is bound once and shared by all beams.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.bundle import Bundle, GraphSpec, Interface, TensorSpec, Variant
+from ..core.errors import BundleError, InputError, RuntimeUnavailable
+from .processors import default_threads
+
+_MASKED = -5e3  # a cell with less bias than this has weight 0 in float32: exp(-5000)
+
+
+@dataclass(frozen=True)
+class OrtMemory:
+    """What is known of one image before the first token.
+
+    Attributes:
+        values: tensor name -> ONNX Runtime value, batch 1; masked cells are left out.
+        cells: how many cells are left.
+    """
+
+    values: dict[str, Any]
+    cells: int
+
+
+@dataclass(frozen=True)
+class OrtState:
+    """The state of `beams` hypotheses, in one of the two buffers of a decoding.
+
+    A state is used up by the second `step` or `reorder` after it, which reuses its buffer; using
+    it later raises RuntimeError.
+    """
+
+    buffers: _Buffers = field(repr=False)
+    slot: int
+    beams: int
+    position: int
+    serial: int
+
+
+class OnnxRuntimeModel:
+    """A `StepModel` that runs the graphs of one variant of a bundle.
+
+    May be used from several threads at once; a state belongs to one of them.
+
+    Args:
+        bundle: as `Bundle.open` gives it.
+        variant: one whose graphs are ONNX files.
+        threads: threads of the encoder, by default `default_threads()`.
+
+    Raises:
+        RuntimeUnavailable: onnxruntime is not installed.
+        BundleError: a graph that ONNX Runtime refuses, or whose inputs and outputs are not
+            those of the manifest.
+        InputError: fewer than one thread.
+    """
+
+    def __init__(self, bundle: Bundle, variant: Variant, threads: int | None = None) -> None:
+        threads = default_threads() if threads is None else threads
+        if threads < 1:
+            raise InputError(f"threads: expected 1 or more, found {threads}")
+        self.interface: Interface = bundle.manifest.interface
+        self.threads = threads
+        self.vocabulary_size = len(bundle.manifest.vocabulary)
+        self._ort = _onnxruntime()
+        self._encoder = self._session(bundle, variant.encoder, self.interface.encoder, threads)
+        # The products of one step are too small to share out: waking a second thread costs more
+        # than it brings, and one that waits awake (spins) takes a processor from everything else.
+        self._step = self._session(bundle, variant.step, self.interface.step, 1)
+        shape = self.interface.step[self.interface.log_probs].shape
+        if len(shape) != 2 or shape[1] not in (self.vocabulary_size, "vocabulary"):
+            raise BundleError(
+                f"{bundle.path}: expected log-probabilities [beams, {self.vocabulary_size}] as the "
+                f"vocabulary has tokens, found {list(shape)}; export the bundle again"
+            )
+
+    def encode(self, images: NDArray[np.float32]) -> list[OrtMemory]:
+        """Run the encoder.
+
+        Args:
+            images: float32 `[batch, 1, height, width]`, ink = 1, paper = 0; height and width as
+                the bundle's preprocessing demands.
+
+        Returns:
+            One memory per image.
+        """
+        binding = self._encoder.io_binding()
+        images = np.ascontiguousarray(images, dtype=np.float32)
+        binding.bind_ortvalue_input(self.interface.image, self._value(images))
+        for tensor in self.interface.memory:
+            binding.bind_output(tensor.name, "cpu")
+        self._encoder.run_with_iobinding(binding)
+        outputs = binding.get_outputs()
+        return [self._memory(outputs, number) for number in range(len(images))]
+
+    def start(self, memory: OrtMemory, beams: int) -> OrtState:
+        """The state before the first token: zeros, for `beams` hypotheses."""
+        buffers = _Buffers(self, memory)
+        buffers.views(beams)
+        return buffers.state(slot=0, beams=beams, position=0)
+
+    def step(
+        self, tokens: NDArray[np.int64], memory: OrtMemory, state: OrtState
+    ) -> tuple[NDArray[np.float32], OrtState]:
+        """Write one token on every beam.
+
+        Args:
+            tokens: int64 `[beams]`, the tokens last written, `<sos>` at first.
+            memory: the one that `state` was started with.
+            state: used up by this.
+
+        Returns:
+            float32 `[beams, vocabulary]` log-probabilities of the next token, and the state after.
+
+        Raises:
+            RuntimeError: a state that is used up, or of another memory.
+            InputError: the state's cache is full.
+        """
+        buffers = state.buffers
+        buffers.check(state)
+        if memory is not buffers.memory:
+            raise RuntimeError("step: the state was started with another memory")
+        if buffers.longest is not None and state.position >= buffers.longest:
+            raise InputError(
+                f"expected at most {buffers.longest} tokens, as the decoder's cache holds, found "
+                "more; decode with a smaller max_length"
+            )
+        views = buffers.views(state.beams)
+        views.tokens[:] = tokens
+        views.position[0] = state.position
+        self._step.run_with_iobinding(views.bindings[state.slot])
+        log_probs = views.log_probs.astype(np.float32)  # a copy: the next step writes there
+        return log_probs, buffers.state(1 - state.slot, state.beams, state.position + 1)
+
+    def reorder(self, state: OrtState, order: NDArray[np.int64]) -> OrtState:
+        """The state whose beam i is beam `order[i]` of `state`; nothing is copied for 0, 1, 2, …
+
+        Args:
+            order: int64 `[beams']`, any number of beams, each as often as wanted.
+
+        Raises:
+            RuntimeError: a state that is used up.
+        """
+        buffers = state.buffers
+        buffers.check(state)
+        beams = len(order)
+        if beams == state.beams and np.array_equal(order, np.arange(beams)):
+            return state
+        source = buffers.views(state.beams).arrays[state.slot]
+        target = buffers.views(beams).arrays[1 - state.slot]
+        for tensor, old, new in zip(self.interface.state, source, target, strict=True):
+            axis = self.interface.step[tensor.input].shape.index("beams")
+            written: list[slice] = [slice(None)] * old.ndim
+            if tensor.length_axis is not None:  # the rest of a cache is never read
+                written[tensor.length_axis] = slice(state.position)
+            old, new = (np.moveaxis(each[tuple(written)], axis, 0) for each in (old, new))
+            for row, chosen in enumerate(order):
+                new[row] = old[chosen]
+        return buffers.state(1 - state.slot, beams, state.position)
+
+    def _session(self, bundle: Bundle, name: str, graph: GraphSpec, threads: int) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # one pattern would be kept for every size of image
+        options.log_severity_level = 4  # what goes wrong is raised; nothing else to tell a user
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        try:
+            session = self._ort.InferenceSession(
+                bundle.read(name), options, providers=["CPUExecutionProvider"]
+            )
+        except BundleError:
+            raise
+        except Exception as error:  # ONNX Runtime has a dozen kinds and no common one
+            raise BundleError(
+                f"{bundle.path}: ONNX Runtime {self._ort.__version__} refuses the graph {name!r}: "
+                f"{error}; export the bundle again, or upgrade onnxruntime"
+            ) from error
+        for side, expected, found in (
+            ("inputs", graph.inputs, session.get_inputs()),
+            ("outputs", graph.outputs, session.get_outputs()),
+        ):
+            there = {each.name: each for each in found}
+            wrong = [spec.name for spec in expected if not _fits(spec, there.get(spec.name))]
+            unknown = sorted(set(there) - {spec.name for spec in expected})
+            if wrong or (unknown and side == "inputs"):
+                raise BundleError(
+                    f"{bundle.path}: the {side} of {name!r} are not as the manifest says; "
+                    f"missing or of another type or shape: {wrong}; unknown: {unknown}; "
+                    "export the bundle again"
+                )
+        return session
+
+    def _memory(self, outputs: list[Any], number: int) -> OrtMemory:
+        """The memory of image `number` of a batch, without the cells that are masked."""
+        specs = self.interface.memory
+        alone = outputs[0].shape()[0] == 1
+        arrays = [output.numpy()[number : number + 1] for output in outputs]
+        keep = None
+        for spec, array in zip(specs, arrays, strict=True):
+            if spec.name == self.interface.memory_bias:
+                allowed = array.reshape(-1) > _MASKED
+                if allowed.any() and not allowed.all():
+                    keep = allowed
+        values = {}
+        cells = 0
+        for spec, array, output in zip(specs, arrays, outputs, strict=True):
+            axis = spec.axis("cells")
+            if axis is not None and keep is not None:
+                array = np.compress(keep, array, axis=axis)
+                values[spec.name] = self._value(np.ascontiguousarray(array))
+            else:
+                values[spec.name] = output if alone else self._value(array.copy())
+            cells = array.shape[axis] if axis is not None else cells
+        return OrtMemory(values, cells)
+
+    def _value(self, array: NDArray[Any]) -> Any:
+        """An ONNX Runtime value on the memory of `array`, which it keeps alive."""
+        return self._ort.OrtValue.ortvalue_from_numpy(array)
+
+
+@dataclass(frozen=True)
+class _Views:
+    """The buffers as arrays for one number of beams, and the two bindings of a step on them.
+
+    `bindings[slot]` reads the state in `arrays[slot]` and writes it to `arrays[1 - slot]`.
+    """
+
+    arrays: tuple[list[NDArray[Any]], list[NDArray[Any]]]
+    bindings: tuple[Any, Any]
+    tokens: NDArray[np.int64]
+    position: NDArray[np.int64]
+    log_probs: NDArray[Any]
+
+
+class _Buffers:
+    """Two buffers for each tensor of the state, for as many beams as were ever asked for.
+
+    They start as zeros and only ever hold states, so whatever an unused part of a cache holds is
+    finite, and a weight of zero takes it out.
+    """
+
+    def __init__(self, model: OnnxRuntimeModel, memory: OrtMemory) -> None:
+        self.model = model
+        self.memory = memory
+        self._capacity = 0
+        self._flat: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
+        self._views: dict[int, _Views] = {}
+        self._serials = count()
+        self._current = [-1, -1]
+        interface = model.interface
+        self.longest = min(
+            (
+                int(interface.step[state.input].shape[state.length_axis])
+                for state in interface.state
+                if state.length_axis is not None
+            ),
+            default=None,
+        )
+
+    def state(self, slot: int, beams: int, position: int) -> OrtState:
+        """The state now in buffer `slot`; any older one there is used up."""
+        self._current[slot] = next(self._serials)
+        return OrtState(self, slot, beams, position, self._current[slot])
+
+    def check(self, state: OrtState) -> None:
+        """Refuse a state whose buffer holds another by now."""
+        if self._current[state.slot] != state.serial:
+            raise RuntimeError("the state is used up: its buffer holds a later one")
+
+    def views(self, beams: int) -> _Views:
+        """The buffers seen as `beams` beams; made when first wanted."""
+        if beams > self._capacity:
+            self._capacity, self._views = beams, {}
+            self._flat = (self._zeros(beams), self._zeros(beams))
+        if beams not in self._views:
+            self._views[beams] = self._make_views(beams)
+        return self._views[beams]
+
+    def _zeros(self, beams: int) -> list[NDArray[Any]]:
+        return [np.zeros(self._shape(spec, beams), spec.dtype).reshape(-1) for spec in self._specs]
+
+    @property
+    def _specs(self) -> list[TensorSpec]:
+        interface = self.model.interface
+        return [interface.step[state.input] for state in interface.state]
+
+    def _shape(self, spec: TensorSpec, beams: int) -> tuple[int, ...]:
+        sizes = {"beams": beams, "cells": self.memory.cells, "batch": 1}
+        return tuple(size if isinstance(size, int) else sizes[size] for size in spec.shape)
+
+    def _make_views(self, beams: int) -> _Views:
+        model, interface = self.model, self.model.interface
+        arrays: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
+        for slot in (0, 1):
+            for spec, flat in zip(self._specs, self._flat[slot], strict=True):
+                shape = self._shape(spec, beams)
+                arrays[slot].append(flat[: int(np.prod(shape))].reshape(shape))
+        values = [[model._value(array) for array in arrays[slot]] for slot in (0, 1)]
+        tokens = np.zeros(beams, np.int64)
+        position = np.zeros(1, np.int64)
+        dtype = interface.step[interface.log_probs].dtype
+        log_probs = np.zeros((beams, model.vocabulary_size), dtype)
+        fixed = {
+            **self.memory.values,
+            interface.tokens: model._value(tokens),
+            interface.position: model._value(position),
+        }
+        result = model._value(log_probs)
+        bindings = []
+        for slot in (0, 1):
+            binding = model._step.io_binding()
+            for name, value in fixed.items():
+                binding.bind_ortvalue_input(name, value)
+            binding.bind_ortvalue_output(interface.log_probs, result)
+            for number, state in enumerate(interface.state):
+                binding.bind_ortvalue_input(state.input, values[slot][number])
+                binding.bind_ortvalue_output(state.output, values[1 - slot][number])
+            bindings.append(binding)
+        return _Views(arrays, (bindings[0], bindings[1]), tokens, position, log_probs)
+
+
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+
+
+def _fits(spec: TensorSpec, found: Any) -> bool:
+    """Whether an input or output of a session is as the manifest says."""
+    if found is None:
+        return False
+    dtype = _DTYPES.get(found.type, found.type.removeprefix("tensor(").removesuffix(")"))
+    return dtype == spec.dtype and (
+        len(found.shape) == len(spec.shape)
+        and all(
+            not isinstance(size, int) or not isinstance(there, int) or size == there
+            for size, there in zip(spec.shape, found.shape, strict=True)
+        )
+    )
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise RuntimeUnavailable(
+            f"ONNX Runtime cannot be loaded ({error}); install it with `pip install onnxruntime`"
+        ) from error
+    return onnxruntime

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from inktex.core.errors import BundleError
+from inktex.core.manifest import (
+    FORMAT_VERSION,
+    Decoding,
+    FileRecord,
+    GraphSpec,
+    Interface,
+    Manifest,
+    Preprocessing,
+    StateSpec,
+    TensorSpec,
+    Variant,
+)
+from inktex.core.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+INTERFACE = Interface(
+    encoder=GraphSpec(
+        inputs=(TensorSpec("images", "float32", ("batch", 1, "height", "width")),),
+        outputs=(
+            TensorSpec("memory_keys", "float32", ("batch", 1, 2, "cells", 4)),
+            TensorSpec("memory_bias", "float32", ("batch", "cells")),
+        ),
+    ),
+    step=GraphSpec(
+        inputs=(
+            TensorSpec("tokens", "int64", ("beams",)),
+            TensorSpec("position", "int64", (1,)),
+            TensorSpec("memory_keys", "float32", (1, 1, 2, "cells", 4)),
+            TensorSpec("memory_bias", "float32", (1, "cells")),
+            TensorSpec("cache", "float32", (1, "beams", 8, 4)),
+        ),
+        outputs=(
+            TensorSpec("log_probs", "float32", ("beams", 5)),
+            TensorSpec("next_cache", "float32", (1, "beams", 8, 4)),
+        ),
+    ),
+    state=(StateSpec("cache", "next_cache", length_axis=2),),
+)
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    return Manifest(
+        vocabulary=Vocabulary((*SPECIAL_TOKENS, "x", "\\pi")),
+        interface=INTERFACE,
+        preprocessing=Preprocessing("normalised-ink", {"multiple": 16, "max_pixels": 4096}),
+        decoding=Decoding(max_length=8, beams=3, length_penalty=0.5),
+        variants=(
+            Variant("onnxruntime", "int8", "encoder.int8.onnx", "step.onnx", {"2014": [51.5]}),
+            Variant("onnxruntime", "fp32", "encoder.onnx", "step.onnx"),
+        ),
+        provenance={"recipe": {"layers": 1}, "data": "sha256:…", "seed": None},
+        licence="CC BY-NC-SA 3.0",
+        golden="golden.npz",
+        files={"step.onnx": FileRecord("0" * 64, 12)},
+    )
+
+
+def edited(manifest: Manifest, path: str, value: Any) -> str:
+    """The manifest's JSON with the field at `path` (dots and numbers) replaced."""
+    content = json.loads(manifest.to_json())
+    *places, last = path.split(".")
+    part = content
+    for place in places:
+        part = part[int(place) if place.isdigit() else place]
+    part[int(last) if last.isdigit() else last] = value
+    return json.dumps(content)
+
+
+def test_json_round_trip(manifest: Manifest) -> None:
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert Manifest.from_json(manifest.to_json().encode()) == manifest
+
+
+def test_json_names_what_another_language_needs(manifest: Manifest) -> None:
+    content = json.loads(manifest.to_json())
+    assert content["format_version"] == FORMAT_VERSION
+    assert content["vocabulary"] == ["<pad>", "<sos>", "<eos>", "x", "\\pi"]
+    assert content["interface"]["encoder"]["inputs"][0] == {
+        "name": "images",
+        "dtype": "float32",
+        "shape": ["batch", 1, "height", "width"],
+    }
+    assert content["interface"]["state"] == [
+        {"input": "cache", "output": "next_cache", "length_axis": 2}
+    ]
+    assert content["files"]["step.onnx"] == {"sha256": "0" * 64, "size": 12}
+
+
+def test_a_later_format_version_says_to_upgrade(manifest: Manifest) -> None:
+    later = json.dumps({"format_version": FORMAT_VERSION + 1, "everything": "else differs"})
+    with pytest.raises(BundleError, match=r"upgrade with `pip install --upgrade inktex`"):
+        Manifest.from_json(later)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "format_version", "vocabulary", "interface", "preprocessing", "decoding", "variants",
+        "provenance", "licence", "golden", "files",
+    ],
+)  # fmt: skip
+def test_a_missing_field_is_named(manifest: Manifest, field: str) -> None:
+    content = json.loads(manifest.to_json())
+    del content[field]
+    with pytest.raises(BundleError, match=rf"\n  {field}: expected .*, found nothing"):
+        Manifest.from_json(json.dumps(content))
+
+
+def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
+    content = json.loads(manifest.to_json())
+    content["licence"] = 3
+    content["decoding"]["beams"] = True
+    content["decoding"]["length_penalty"] = "one"
+    content["variants"][1]["encoder"] = None
+    content["interface"]["step"]["inputs"][0]["shape"] = [1.5]
+    content["vocabulary"][3] = ["x"]
+    content["files"]["step.onnx"]["sha256"] = "../../etc"
+    content["golden"] = 1
+    with pytest.raises(BundleError) as error:
+        Manifest.from_json(json.dumps(content))
+    for path in (
+        "licence",
+        "decoding.beams",
+        "decoding.length_penalty",
+        "variants[1].encoder",
+        "interface.step.inputs[0].shape[0]",
+        "vocabulary[3]",
+        "files['step.onnx'].sha256",
+        "golden",
+    ):
+        assert f"\n  {path}: expected" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("format_version", 0, "format_version: expected 1"),
+        ("vocabulary", ["x"], "vocabulary: a vocabulary starts with <pad>"),
+        ("decoding.max_length", 0, "decoding.max_length: expected 1 or more, found 0"),
+        ("variants", [], "variants: expected at least one"),
+        ("variants.0.precision", "fp32", "onnxruntime fp32 appears more than once"),
+        ("interface.step.inputs.0.dtype", "object", "tokens: unknown dtype 'object'"),
+        ("interface.step.inputs.0.shape", ["rows"], "tokens: axis 'rows'"),
+        ("interface.step.inputs.0.shape", [0], "tokens: axis 0"),
+        ("interface.step.inputs.0.name", "words", "interface.tokens: 'tokens' is not among"),
+        ("interface.step.inputs.4.shape", [1, "beams", 9, 4], "differ in dtype or shape"),
+        ("interface.state.0.length_axis", 1, "length_axis: 1 is not a fixed axis"),
+        ("interface.state.0.output", "cache", "is not a step input and a step output"),
+        ("interface.state", [], "'cache' is fed by nothing"),
+        ("interface.memory_bias", "bias", "interface.memory_bias: 'bias' is not among"),
+        ("interface.image", "image", "interface.image: 'image' is not among"),
+    ],
+)
+def test_contradictions_are_named(manifest: Manifest, path: str, value: Any, said: str) -> None:
+    with pytest.raises(BundleError) as error:
+        Manifest.from_json(edited(manifest, path, value))
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '"{}"', "[" * 100_000, b"\xff\xfe{"])
+def test_what_is_no_manifest_is_refused(text: str | bytes) -> None:
+    with pytest.raises(BundleError, match="expected"):
+        Manifest.from_json(text)
+
+
+def test_what_json_cannot_express_is_refused(manifest: Manifest) -> None:
+    for value in (float("nan"), {1, 2}, b"bytes"):
+        with pytest.raises(BundleError, match="cannot be written as JSON"):
+            replace(manifest, provenance={"value": value}).to_json()
