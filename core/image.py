@@ -77,7 +77,7 @@ def load_image(
 
 
 def image_format(head: bytes) -> str | None:
-    """ "PNG", "JPEG", "WebP" or "BMP" by the first 16 bytes of a file; None for anything else."""
+    """Name the format by the first 16 bytes of a file: PNG, JPEG, WebP, BMP, or None of these."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if head.startswith(b"\xff\xd8\xff"):
@@ -249,14 +249,14 @@ def _bytes_of(array: NDArray[Any]) -> ByteImage:
             )
         scaled: ByteImage = np.rint(array * 255).astype(np.uint8)
         return scaled
-    if array.dtype == np.uint16 or (array.dtype == np.int32 and low >= 0 and high < 1 << 16):
+    if array.dtype.kind in "ui" and array.dtype.itemsize > 1 and low >= 0 and high < 1 << 16:
         # Sensors store 10, 12 or 14 bits in 16, and some writers 8.
         bits = max(8, int(high).bit_length())
         shifted: ByteImage = (array >> (bits - 8)).astype(np.uint8)
         return shifted
     raise InputError(
         f"expected uint8, uint16, bool or float 0..1, found {array.dtype} from {low} to {high}; "
-        "convert the array"
+        "convert it to one of these"
     )
 
 
@@ -264,9 +264,9 @@ def _composited(gray: ByteImage, alpha: ByteImage) -> ByteImage:
     """Lay gray [h, w] with alpha [h, w] on paper that its ink, light or dark, stands out from."""
     if alpha.size == 0 or alpha.min() == 255:
         return gray
-    visible = alpha > 127
-    if not visible.any():
+    if alpha.max() == 0:
         return np.full_like(gray, 255)  # nothing but paper
+    visible = alpha > alpha.max() // 2
     shown = np.sort(gray[visible])
     rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
     box = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)

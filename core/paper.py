@@ -124,7 +124,7 @@ def _paper(dark: ByteImage) -> FloatImage:
     patch = max(_MIN_PATCH_PX, -(-max(dark.shape) // _PATCHES))
     patches = _closed(_patches(dark, patch, _PAPER_QUANTILE))
     if np.ptp(patches) <= _EVEN_LIGHT:
-        return np.maximum(np.median(patches, keepdims=True), 1).astype(np.float32)
+        return np.full((1, 1), max(1, np.median(patches)), np.float32)
     paper: FloatImage = np.maximum(_spread(patches, patch, dark.shape), 1)
     return paper
 
@@ -188,7 +188,8 @@ def _smooth(depth: FloatImage) -> FloatImage:
         edge = [(0, 0), (0, 0)]
         edge[axis] = (1, 1)
         padded = np.moveaxis(np.pad(depth, edge, mode="edge"), axis, 0)
-        smooth: FloatImage = (padded[:-2] + padded[2:]) / 4 + padded[1:-1] / 2
+        smooth = padded[1:-1] / np.float32(2)
+        smooth += (padded[:-2] + padded[2:]) / np.float32(4)
         depth = np.moveaxis(smooth, 0, axis)
     return np.ascontiguousarray(depth)
 

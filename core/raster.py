@@ -31,8 +31,10 @@ STROKE_HEIGHT = 28  # pixels that a stroke of mean height gets
 TALL = 0.1  # strokes at most this share of the tallest (dots, bars) have no say in the scale
 MARGIN_BEFORE = 13  # from the left and top edge to the outermost point
 MARGIN_AFTER = 12  # from the outermost point to the right and bottom edge
-MAX_DECIMALS = 3
 MAX_PIXELS = 64_000_000
+MAX_COORDINATE = 1e15
+_LEAST_COORDINATE = 1e-12  # ink of a smaller extent is a dot
+_DECIMAL_UNITS = (1.0, 10.0, 100.0, 1000.0)
 _EXACT_FLOAT32 = 2.0**24
 _CHUNK = 1 << 20  # line pixels computed at a time
 
@@ -52,17 +54,16 @@ def canonical_bitmap(strokes: Sequence[FloatArray]) -> ByteImage:
         uint8 [h, w], 255 where there is ink, 0 elsewhere.
 
     Raises:
-        InputError: no strokes, a stroke of another shape or with NaN or infinity, or ink so flat
-            and wide that its bitmap would exceed 64 million pixels.
+        InputError: no strokes, a stroke of another shape or with NaN, infinity or coordinates
+            above 1e15, or ink so flat and wide that its bitmap would exceed 64 million pixels.
     """
     units = _integer_units(_checked(strokes))
     scale = np.float32(_scale(units))
-    with np.errstate(over="ignore"):  # an overflow is an infinite extent, refused below
-        points = [np.trunc(stroke.astype(np.float32) * scale) for stroke in units]
+    points = [np.trunc(stroke.astype(np.float32) * scale) for stroke in units]
     low = np.min([p.min(axis=0) for p in points], axis=0).astype(np.float64)
     high = np.max([p.max(axis=0) for p in points], axis=0).astype(np.float64)
     width, height = high - low + 1 + MARGIN_BEFORE + MARGIN_AFTER
-    if not width * height <= MAX_PIXELS:
+    if width * height > MAX_PIXELS:
         raise InputError(
             f"expected ink whose canonical bitmap has at most {MAX_PIXELS:,} pixels, found "
             f"{width:.4g} x {height:.4g}; check the coordinates for outliers"
@@ -131,6 +132,11 @@ def _checked(strokes: Sequence[FloatArray]) -> list[FloatArray]:
             raise InputError(
                 f"expected finite coordinates, found NaN or infinity in stroke {index}; remove it"
             )
+        if np.abs(array).max() > MAX_COORDINATE:
+            raise InputError(
+                f"expected coordinates up to {MAX_COORDINATE:g}, found {np.abs(array).max():g} in "
+                f"stroke {index}; check for outliers"
+            )
         arrays.append(array)
     return arrays
 
@@ -138,31 +144,29 @@ def _checked(strokes: Sequence[FloatArray]) -> list[FloatArray]:
 def _integer_units(strokes: list[FloatArray]) -> list[FloatArray]:
     """The same strokes in the smallest decimal unit they use: whole numbers, still float64."""
     flat = np.concatenate(strokes)
-    with np.errstate(over="ignore"):
-        for decimals in range(MAX_DECIMALS + 1):
-            factor = 10.0**decimals
-            scaled = flat * factor
-            # Doubles of decimal fractions are off by a few parts in 1e16 of their size.
-            slack = 1e-9 + 1e-14 * np.abs(scaled)
-            if decimals == MAX_DECIMALS or bool((np.abs(scaled - np.rint(scaled)) <= slack).all()):
-                break
-        if not np.isfinite(scaled).all():
-            factor = 1.0
-    if factor > 1.0 and np.ptp(np.rint(scaled), axis=0).max() < STROKE_HEIGHT:
-        return strokes  # ink in tiny units (a unit square, say) would be rounded away
-    units = [np.rint(stroke * factor) if factor > 1.0 else stroke for stroke in strokes]
-    if np.abs(flat).max() * factor >= _EXACT_FLOAT32:
-        # Far from the origin float32 would fold points together; no published file is.
-        origin = np.min([u.min(axis=0) for u in units], axis=0)
-        units = [u - origin for u in units]
+    factor = next((f for f in _DECIMAL_UNITS if _is_whole(flat * f)), _DECIMAL_UNITS[-1])
+    units = [np.rint(stroke * factor) for stroke in strokes]
+    is_tiny = np.ptp(np.rint(flat * factor), axis=0).max() < STROKE_HEIGHT and factor > 1
+    if is_tiny:  # ink in a unit square, say, would be rounded away
+        units = strokes
+    if is_tiny or np.abs(flat).max() * factor >= _EXACT_FLOAT32:
+        # Far from the origin float32 would fold points together. No published file gets here.
+        origin = flat.min(axis=0) if is_tiny else np.rint(flat.min(axis=0) * factor)
+        units = [unit - origin for unit in units]
     return units
+
+
+def _is_whole(values: FloatArray) -> bool:
+    # Doubles of decimal fractions are off by a few parts in 1e16 of their size.
+    off = np.abs(values - np.rint(values))
+    return bool((off <= 1e-9 + 1e-14 * np.abs(values)).all())
 
 
 def _scale(strokes: list[FloatArray]) -> float:
     """Pixels per unit."""
     extents = np.array([np.ptp(stroke, axis=0) for stroke in strokes])
     for sizes in (extents[:, 1], extents[:, 0]):  # heights; widths where all is flat
-        if sizes.max() > 0:
+        if sizes.max() > _LEAST_COORDINATE:
             mean = float(sizes[sizes > TALL * sizes.max()].mean())
             return STROKE_HEIGHT / (int(mean) or mean)
     return 1.0

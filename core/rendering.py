@@ -72,7 +72,9 @@ def normalized_strokes(
         raise InputError("expected ink with at least one stroke, found none; write something")
     low = np.array([stroke.min(axis=0) for stroke in strokes])
     high = np.array([stroke.max(axis=0) for stroke in strokes])
-    origin, extent = low.min(axis=0), np.ptp(np.concatenate([low, high]), axis=0)
+    origin = low.min(axis=0)
+    with np.errstate(over="ignore"):
+        extent = high.max(axis=0) - origin
     if not np.isfinite(extent).all():
         raise InputError(
             f"expected ink of a finite extent, found {extent[0]:g} x {extent[1]:g}; "
@@ -80,7 +82,8 @@ def normalized_strokes(
         )
     sizes = high - low
     scale = symbol_px / typical_height(sizes[:, 0], sizes[:, 1])
-    scale = min(scale, MAX_SIDE_PX / max(extent.max(), np.finfo(float).tiny))
+    if extent.max() * scale > MAX_SIDE_PX:
+        scale = MAX_SIDE_PX / extent.max()
     return [(stroke - origin) * scale + MARGIN_PX for stroke in strokes]
 
 

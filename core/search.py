@@ -209,7 +209,8 @@ def _is_settled(
     # length**penalty flatters it most at the greatest length. With log_prob the likeliest beam's,
     # log_prob / max_length**penalty therefore bounds the score of all that can still be finished.
     # A tie is no win: the hypothesis that finished earlier stays in front.
-    return best_live_log_prob / max_length**length_penalty <= to_beat
+    bound: float = best_live_log_prob / max_length**length_penalty
+    return bound <= to_beat
 
 
 def _likeliest(totals: Scores, count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..core.rendering import render_ink
 from ..core.vocabulary import Vocabulary
 from ..training.encoder import STRIDE
-from .graphs import EncoderGraph, StepGraph
+from .graphs import EncoderGraph, StepGraph, read_greedily
 
 STEPS = 6
 
@@ -45,29 +45,16 @@ def golden_arrays(
     Returns:
         `encoder.<tensor>`, `step.<n>.tokens`, `step.<n>.log_probs`, and `greedy` (int64 tokens).
     """
-    image = torch.from_numpy(golden_image())
-    keys, values, bias = encoder(image)
-    arrays: dict[str, NDArray[Any]] = {
-        "encoder.images": image.numpy(),
-        "encoder.memory_keys": keys.numpy(),
-        "encoder.memory_values": values.numpy(),
-        "encoder.memory_bias": bias.numpy(),
-    }
-    _, layers, heads, cells, features = keys.shape
-    cache = torch.zeros(layers, 1, heads, step.decoder.max_length, features)
-    state = (cache, cache, torch.zeros(layers, 1, heads, cells))
-    token = vocabulary.sos
-    greedy: list[int] = []
-    for position in range(step.decoder.max_length):
-        tokens = torch.tensor([token])
-        log_probs, *rest = step(tokens, torch.tensor([position]), keys, values, bias, *state)
-        state = (rest[0], rest[1], rest[2])
-        if position < STEPS:
-            arrays[f"step.{position}.tokens"] = tokens.numpy()
-            arrays[f"step.{position}.log_probs"] = log_probs.numpy()
-        token = int(log_probs.argmax())
-        if token == vocabulary.eos:
-            break
-        greedy.append(token)
-    arrays["greedy"] = np.array(greedy, np.int64)
+    images = torch.from_numpy(golden_image())
+    reading = read_greedily(encoder, step, images, vocabulary)
+    arrays: dict[str, NDArray[Any]] = {"encoder.images": images.numpy()}
+    for name, tensor in zip(
+        ("memory_keys", "memory_values", "memory_bias"), reading.memory, strict=True
+    ):
+        arrays[f"encoder.{name}"] = tensor.numpy()
+    inputs = [vocabulary.sos, *reading.tokens]
+    for number, log_probs in enumerate(reading.log_probs[:STEPS]):
+        arrays[f"step.{number}.tokens"] = np.array([inputs[number]])
+        arrays[f"step.{number}.log_probs"] = log_probs.numpy()
+    arrays["greedy"] = np.array(reading.tokens, np.int64)
     return arrays

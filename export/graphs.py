@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..core.interface import GraphSpec, Interface, StateSpec, TensorSpec
+from ..core.vocabulary import Vocabulary
 from ..training.decoder import CoverageTransformer, Memory, State
 from ..training.encoder import ConvNorm
 from ..training.network import RecognizerNetwork
@@ -56,6 +59,40 @@ class StepGraph(nn.Module):
         state = State(cache_keys, cache_values, coverage)
         log_probs, state = self.decoder.step(tokens, position, memory, state)
         return log_probs, state.cache_keys, state.cache_values, state.coverage
+
+
+class GreedyReading(NamedTuple):
+    """What greedy search in torch found on one image.
+
+    memory: the encoder's outputs
+    log_probs: [1, vocabulary] of every step
+    tokens: what was written, without `<eos>`
+    """
+
+    memory: tuple[Tensor, Tensor, Tensor]
+    log_probs: list[Tensor]
+    tokens: list[int]
+
+
+@torch.inference_mode()
+def read_greedily(
+    encoder: EncoderGraph, step: StepGraph, images: Tensor, vocabulary: Vocabulary
+) -> GreedyReading:
+    """Greedy search through the two graphs as torch runs them, on one image [1, 1, h, w]."""
+    memory = encoder(images)
+    _, layers, heads, cells, features = memory[0].shape
+    cache = torch.zeros(layers, 1, heads, step.decoder.max_length, features)
+    state = [cache, cache, torch.zeros(layers, 1, heads, cells)]
+    reading = GreedyReading(memory, [], [])
+    token = vocabulary.sos
+    for position in range(step.decoder.max_length):
+        log_probs, *state = step(torch.tensor([token]), torch.tensor([position]), *memory, *state)
+        reading.log_probs.append(log_probs)
+        token = int(log_probs.argmax())
+        if token == vocabulary.eos:
+            break
+        reading.tokens.append(token)
+    return reading
 
 
 def folded(network: RecognizerNetwork) -> RecognizerNetwork:

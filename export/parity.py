@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from ..core.bundle import Bundle
 from ..core.manifest import Variant
+from ..core.recognizer import prepare_image
 from ..training.checkpoint import Checkpoint
-from ..training.decoding import greedy_captions
 from ..training.encoder import STRIDE
 from ..training.inkset import Expression
-from .graphs import EncoderGraph, StepGraph
+from .graphs import EncoderGraph, StepGraph, read_greedily
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -133,7 +133,7 @@ def compare_with_torch(
         errors.add_all(found, reference)
         memory = {name: array[:1] for name, array in found.items()}
         _compare_steps(bundle, graphs, step, memory, beams, steps, rng, errors)
-    equal = _equal_sequences(bundle, variant, checkpoint, ink) if ink else 0
+    equal = _equal_sequences(bundle, variant, encoder, step, ink) if ink else 0
     return ParityReport(
         f"{variant.target} {variant.precision}",
         errors.summary(),
@@ -258,15 +258,21 @@ def _scribble(rng: np.random.Generator, batch: int, height: int, width: int) -> 
 
 
 def _equal_sequences(
-    bundle: Bundle, variant: Variant, checkpoint: Checkpoint, ink: Sequence[Expression]
+    bundle: Bundle,
+    variant: Variant,
+    encoder: EncoderGraph,
+    step: StepGraph,
+    ink: Sequence[Expression],
 ) -> int:
     from ..runtimes import load
 
     recognizer = load(bundle, runtime=variant.target, precision=variant.precision)
-    captions = greedy_captions(checkpoint.trained_network(), ink, checkpoint.vocabulary)
+    vocabulary = bundle.manifest.vocabulary
     equal = 0
-    for expression, caption in zip(ink, captions, strict=True):
+    for expression in ink:
         strokes = [stroke.astype(np.float64) for stroke in expression.strokes]
+        images = torch.from_numpy(prepare_image(strokes, bundle.manifest.preprocessing))
+        reference = read_greedily(encoder, step, images, vocabulary)
         result = recognizer(strokes, beam=1, constrain=False)
-        equal += list(result.tokens) == caption
+        equal += list(result.tokens) == vocabulary.decode(reference.tokens)
     return equal

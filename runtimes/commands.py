@@ -29,9 +29,10 @@ Examples:
   inktex recognize --json notes/ > out.jsonl one JSON object a line, for programs
 
 \b
-Reads InkML, JSON strokes ({"strokes": [[[x, y], ...], ...]}), PNG, JPEG, WebP and BMP; a file's
-content tells which. Exit status: 0 all were read; 1 some were not, and standard error (with --json
-the line of the file) says why; 2 wrong usage or an unusable bundle.
+Reads InkML, JSON strokes ({"strokes": [[[x, y], ...], ...]}), PNG, JPEG, WebP
+and BMP; a file's content tells which. Exit status: 0 all were read; 1 some were
+not, and standard error (with --json the file's line) says why; 2 wrong usage or
+an unusable bundle.
 """
 
 
@@ -141,7 +142,7 @@ def _read(recognizer: Recognizer, source: SourceFile, **options: Any) -> _Outcom
         return _Outcome(path, None, f"{label}: {source.problem}")
     try:
         if path == "-":
-            from ..core.recognizer import MAX_BYTES
+            from ..core.preparation import MAX_BYTES
 
             label = "standard input"
             data = sys.stdin.buffer.read(MAX_BYTES + 1)

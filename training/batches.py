@@ -11,7 +11,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.rendering import PEN_PX, SYMBOL_PX, draw_strokes, normalized_strokes
+from ..core.rendering import SYMBOL_PX, draw_strokes, normalized_strokes
 from ..core.vocabulary import Vocabulary
 from .augmentation import Augmentation, bend
 from .encoder import CELL, STRIDE

@@ -130,7 +130,9 @@ def train(
     """
     if sys.platform == "linux" and not _ALLOCATOR.keys() & os.environ.keys():
         # read once, when a process starts
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **_ALLOCATOR})
+        os.execve(
+            sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **_ALLOCATOR}
+        )
     from ..core.errors import DataError
     from .budget import Budget
     from .checkpoint import Checkpoint

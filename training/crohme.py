@@ -156,7 +156,12 @@ def _expression(
     if not caption:
         raise DataError("the caption is empty")
     known = {symbol.node: symbol.strokes for symbol in ink.symbols if symbol.node}
-    strokes = _aligned(caption, [(token, known.get(node or "", ())) for token, node in from_tree])
+    # a token annotated in parts, three dots for `\cdots`, names them all, between spaces
+    made_of = [
+        (token, tuple(i for part in (node or "").split() for i in known.get(part, ())))
+        for token, node in from_tree
+    ]
+    strokes = _aligned(caption, made_of)
     inked = [token not in _INKLESS for token in caption]
     report.inked_tokens += sum(inked)
     report.tokens_with_ink += sum(map(bool, strokes))

@@ -113,7 +113,9 @@ class DecoderLayer(nn.Module):
         query, key, value = self.self_qkv(self.self_norm(x)).chunk(3, dim=-1)
         return self.split(query), self.split(key), self.split(value)
 
-    def attend_self(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    def attend_self(
+        self, x: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: Tensor
+    ) -> Tensor:
         """Add to x [b, t, d] what the tokens before it say; bias [t, s] masks the later ones."""
         scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + bias
         mixed = torch.softmax(scores, dim=-1) @ value
@@ -204,8 +206,9 @@ class CoverageTransformer(nn.Module):
             [b * directions, heads, t, cells].
         """
         steps = tokens.shape[1]
-        x = self.dropout(self.embedding(tokens) * self.embedding.embedding_dim**0.5
-                         + self.positions[:steps])
+        x = self.dropout(
+            self.embedding(tokens) * self.embedding.embedding_dim**0.5 + self.positions[:steps]
+        )
         later = torch.full((steps, steps), MASKED, device=x.device).triu(1)
         memory = Memory(*(part.repeat_interleave(directions, 0) for part in memory))
         attentions: list[Tensor] = []

@@ -38,9 +38,7 @@ def greedy_captions(
         written = []
         ended = torch.zeros(len(indices), dtype=torch.bool)
         for position in range(limit):
-            log_probs, state = network.decoder.step(
-                tokens, torch.tensor([position]), memory, state
-            )
+            log_probs, state = network.decoder.step(tokens, torch.tensor([position]), memory, state)
             tokens = log_probs.argmax(dim=1)
             written.append(tokens)
             ended |= tokens == vocabulary.eos

@@ -46,8 +46,7 @@ def losses(
         ignore_index=0,
         label_smoothing=label_smoothing,
     )
-    count, steps = batch.mirror.shape
-    kept = cells.index[:, None].expand(-1, steps, -1)
+    kept = cells.index[:, None].expand(-1, batch.mirror.shape[1], -1)
     ink = batch.ink.gather(2, kept) * (cells.bias == 0)[:, None]  # [b, t, kept cells]
     symbols = _symbol_loss(network.symbol_head(cells.features).float(), ink, batch.targets[:, 0])
     mirrored = ink.gather(1, batch.mirror[:, :, None].expand(-1, -1, ink.shape[2]))

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from inktex.core.errors import InputError
+from inktex.core.manifest import Preprocessing
+from inktex.core.preparation import prepare_image
+from inktex.core.rendering import render_ink
+
+STROKES = [
+    np.array([[0.0, 0.0], [10.0, 20.0]]),
+    np.array([[10.0, 0.0], [0.0, 20.0]]),
+    np.array([[14.0, -8.0], [18.0, -8.0], [14.0, 0.0], [18.0, 0.0]]),
+]
+
+
+@pytest.mark.parametrize("multiple", [1, 16, 32])
+def test_the_image_is_ink_on_paper_padded_to_the_right_and_below(multiple: int) -> None:
+    parameters = {"multiple": multiple, "max_pixels": 1 << 16}
+    rendered = render_ink(STROKES)
+    image = prepare_image(STROKES, Preprocessing("normalised-ink", parameters))
+    assert image.dtype == np.float32
+    assert image.flags.c_contiguous
+    assert image.shape[:2] == (1, 1)
+    assert all(
+        0 <= padded - side < multiple
+        for padded, side in zip(image.shape[2:], rendered.shape, strict=True)
+    )
+    assert not any(side % multiple for side in image.shape[2:])
+    height, width = rendered.shape
+    np.testing.assert_allclose(image[0, 0, :height, :width] * 255, rendered, atol=1e-3)
+    assert image[0, 0, height:].sum() == image[0, 0, :, width:].sum() == 0
+    assert image.max() == 1
+
+
+def test_the_limit_counts_the_padding() -> None:
+    height, width = render_ink(STROKES).shape
+    exact = Preprocessing("normalised-ink", {"multiple": 1, "max_pixels": height * width})
+    assert prepare_image(STROKES, exact).shape == (1, 1, height, width)
+    padded = Preprocessing("normalised-ink", {"multiple": 64, "max_pixels": height * width})
+    with pytest.raises(InputError, match=r"the ink: .* at most \d+ pixels"):
+        prepare_image(STROKES, padded)
