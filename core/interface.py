@@ -8,7 +8,7 @@ from typing import cast
 
 from .fields import Fields
 
-DYNAMIC_AXES = ("batch", "height", "width", "cells", "beams")
+DYNAMIC_AXES = ("batch", "height", "width", "cells", "beams", "length")
 """The names an axis of unknown size may have in a `TensorSpec`."""
 
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
@@ -136,13 +136,16 @@ def interface_problems(interface: Interface) -> Iterator[str]:
         if (source.dtype, source.shape) != (target.dtype, target.shape):
             yield f"{where}: {state.input} and {state.output} differ in dtype or shape"
         dynamic = {size for size in source.shape if isinstance(size, str)}
-        if "beams" not in dynamic or not dynamic <= {"beams", "cells"}:
-            yield f"{where}: expected an axis 'beams', else fixed or 'cells', found {source.shape}"
+        if "beams" not in dynamic or not dynamic <= {"beams", "cells", "length"}:
+            yield (
+                f"{where}: expected an axis 'beams', else fixed, 'cells' or 'length', found "
+                f"{source.shape}"
+            )
         if state.length_axis is not None and not (
             0 <= state.length_axis < len(source.shape)
-            and isinstance(source.shape[state.length_axis], int)
+            and (isinstance(size := source.shape[state.length_axis], int) or size == "length")
         ):
-            yield f"{where}.length_axis: {state.length_axis} is not a fixed axis of {source.shape}"
+            yield f"{where}.length_axis: {state.length_axis} is no axis of a length: {source.shape}"
     known = {interface.tokens, interface.position, *memory}
     known |= {state.input for state in interface.state}
     for name in sorted(set(names["step.inputs"]) ^ known):

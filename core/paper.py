@@ -17,6 +17,8 @@ MIN_SIDE = 3
 """Pixels that both sides of an image must have."""
 MIN_CONTRAST, MIN_CONTRAST_NOISY = 0.03, 0.08
 """How much less light than the paper ink must reflect to count, as a share of the paper's."""
+MIN_LEVELS = 5
+"""By how many gray levels ink must differ from the paper, however dark that is."""
 
 _PATCHES = 24  # of paper along the longer side
 _MIN_PATCH_PX = 16
@@ -69,7 +71,7 @@ def find_ink(gray: ByteImage) -> ByteImage:
 
 def _depth_drawn(excess: FloatImage, paper: FloatImage) -> FloatImage:
     """Share of the darkest ink's depth, for paper without noise: [h, w], <= 0 on paper."""
-    if not _is_drawn(excess > MIN_CONTRAST * paper):
+    if not _is_drawn(excess > np.maximum(MIN_CONTRAST * paper, MIN_LEVELS)):
         raise InputError(_NO_INK)
     excess /= paper
     excess /= excess.max()
@@ -84,10 +86,11 @@ def _depth_in_noise(excess: FloatImage, paper: FloatImage) -> FloatImage:
     """The same for a photograph or scan; values above 1 are ink, too."""
     excess = _smooth(excess)
     excess -= np.median(_sample(excess))  # in noise the quantile lies above the paper
-    threshold = np.maximum(_SIGNIFICANT * _noise(excess), MIN_CONTRAST_NOISY * paper)
+    least_levels = max(MIN_LEVELS, _SIGNIFICANT * _noise(excess))
+    threshold = np.maximum(MIN_CONTRAST_NOISY * paper, least_levels)
     strong = excess > threshold
-    least = max(_LEAST_NOISY, excess.size // 50_000)
-    if np.count_nonzero(strong) < least or not _is_drawn(strong):
+    least_pixels = max(_LEAST_NOISY, excess.size // 50_000)
+    if np.count_nonzero(strong) < least_pixels or not _is_drawn(strong):
         raise InputError(_NO_INK)
     excess -= _FLOOR * threshold
     excess /= paper

@@ -33,7 +33,7 @@ MARGIN_BEFORE = 13  # from the left and top edge to the outermost point
 MARGIN_AFTER = 12  # from the outermost point to the right and bottom edge
 MAX_PIXELS = 64_000_000
 MAX_COORDINATE = 1e15
-_LEAST_COORDINATE = 1e-12  # ink of a smaller extent is a dot
+_LEAST_EXTENT = 1e-12  # ink of a smaller extent is a dot
 _DECIMAL_UNITS = (1.0, 10.0, 100.0, 1000.0)
 _EXACT_FLOAT32 = 2.0**24
 _CHUNK = 1 << 20  # line pixels computed at a time
@@ -166,7 +166,7 @@ def _scale(strokes: list[FloatArray]) -> float:
     """Pixels per unit."""
     extents = np.array([np.ptp(stroke, axis=0) for stroke in strokes])
     for sizes in (extents[:, 1], extents[:, 0]):  # heights; widths where all is flat
-        if sizes.max() > _LEAST_COORDINATE:
+        if sizes.max() > _LEAST_EXTENT:
             mean = float(sizes[sizes > TALL * sizes.max()].mean())
             return STROKE_HEIGHT / (int(mean) or mean)
     return 1.0

@@ -114,7 +114,7 @@ def interface_of(decoder: CoverageTransformer) -> Interface:
     vocabulary, features = decoder.embedding.weight.shape
     width = features // heads
     memory = ("batch", layers, heads, "cells", width)
-    cache = (layers, "beams", heads, decoder.max_length, width)
+    cache = (layers, "beams", heads, "length", width)
     coverage = (layers, "beams", heads, "cells")
 
     def tensor(name: str, *shape: int | str) -> TensorSpec:

@@ -37,7 +37,7 @@ def export_bundle(checkpoint: Checkpoint, path: Path, licence: str = WEIGHTS_LIC
     images = torch.zeros(2, 1, 3 * STRIDE, 5 * STRIDE)
     images[:, :, 8:20, 8:60] = 1.0
     encoder_model = to_onnx(encoder, {"images": images}, interface.encoder)
-    step_model = to_onnx(step, _step_example(network.decoder.max_length, encoder), interface.step)
+    step_model = to_onnx(step, _step_example(encoder), interface.step)
     manifest = Manifest(
         vocabulary=checkpoint.vocabulary,
         interface=interface,
@@ -65,13 +65,13 @@ def export_bundle(checkpoint: Checkpoint, path: Path, licence: str = WEIGHTS_LIC
     return write_bundle(path, manifest, files)
 
 
-def _step_example(max_length: int, encoder: EncoderGraph) -> dict[str, torch.Tensor]:
+def _step_example(encoder: EncoderGraph) -> dict[str, torch.Tensor]:
     """Inputs of the step with sizes that no fixed axis has, so that none is frozen by chance."""
     decoder = encoder.network.decoder
     layers, heads = len(decoder.layers), decoder.heads
     features = decoder.embedding.embedding_dim // heads
-    beams, cells = 3, 37
-    cache = torch.zeros(layers, beams, heads, max_length, features)
+    beams, cells, length = 3, 37, 21
+    cache = torch.zeros(layers, beams, heads, length, features)
     return {
         "tokens": torch.ones(beams, dtype=torch.int64),
         "position": torch.zeros(1, dtype=torch.int64),

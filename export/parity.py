@@ -236,7 +236,11 @@ def _compare_steps(
 def _initial_state(bundle: Bundle, memory: Arrays, beams: int) -> Arrays:
     """Zeros, for the cells that the memory has."""
     interface = bundle.manifest.interface
-    sizes = {"beams": beams, "cells": memory["memory_bias"].shape[1]}
+    sizes = {
+        "beams": beams,
+        "cells": memory["memory_bias"].shape[1],
+        "length": bundle.manifest.decoding.max_length,
+    }
     return {
         each.input: np.zeros(
             [sizes[size] if isinstance(size, str) else size for size in shape], np.float32

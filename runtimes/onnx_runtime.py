@@ -18,6 +18,7 @@ from ..core.bundle import Bundle, GraphSpec, Interface, TensorSpec, Variant
 from ..core.errors import BundleError, InputError, RuntimeUnavailable
 from .processors import default_threads
 
+_FIRST_LENGTH = 32  # steps that a cache has room for at first: most formulas are shorter
 _MASKED = -5e3  # a cell with less bias than this has weight 0 in float32: exp(-5000)
 
 
@@ -73,6 +74,18 @@ class OnnxRuntimeModel:
         self.interface: Interface = bundle.manifest.interface
         self.threads = threads
         self.vocabulary_size = len(bundle.manifest.vocabulary)
+        self.max_length = min(
+            bundle.manifest.decoding.max_length,
+            *(
+                size
+                for state in self.interface.state
+                if state.length_axis is not None
+                and isinstance(
+                    size := self.interface.step[state.input].shape[state.length_axis], int
+                )
+            ),
+            1 << 30,
+        )
         self._ort = _onnxruntime()
         self._encoder = self._session(bundle, variant.encoder, self.interface.encoder, threads)
         # The products of one step are too small to share out: waking a second thread costs more
@@ -131,11 +144,7 @@ class OnnxRuntimeModel:
         buffers.check(state)
         if memory is not buffers.memory:
             raise RuntimeError("step: the state was started with another memory")
-        if buffers.longest is not None and state.position >= buffers.longest:
-            raise InputError(
-                f"expected at most {buffers.longest} tokens, as the decoder's cache holds, found "
-                "more; decode with a smaller max_length"
-            )
+        buffers.make_room(state)
         views = buffers.views(state.beams)
         views.tokens[:] = tokens
         views.position[0] = state.position
@@ -260,15 +269,7 @@ class _Buffers:
         self._views: dict[int, _Views] = {}
         self._serials = count()
         self._current = [-1, -1]
-        interface = model.interface
-        self.longest = min(
-            (
-                int(interface.step[state.input].shape[state.length_axis])
-                for state in interface.state
-                if state.length_axis is not None
-            ),
-            default=None,
-        )
+        self.length = min(_FIRST_LENGTH, model.max_length)
 
     def state(self, slot: int, beams: int, position: int) -> OrtState:
         """The state now in buffer `slot`; any older one there is used up."""
@@ -279,6 +280,29 @@ class _Buffers:
         """Refuse a state whose buffer holds another by now."""
         if self._current[state.slot] != state.serial:
             raise RuntimeError("the state is used up: its buffer holds a later one")
+
+    def make_room(self, state: OrtState) -> None:
+        """Lengthen the caches when `state` fills them. A short cache is what makes a step of a
+        short formula cheap: every step reads and writes all of it.
+
+        Raises:
+            InputError: the decoder counts no further.
+        """
+        if state.position >= self.model.max_length:
+            raise InputError(
+                f"expected at most {self.model.max_length} tokens, as the decoder counts, found "
+                "more; decode with a smaller max_length"
+            )
+        if state.position < self.length:
+            return
+        old = self.views(state.beams).arrays[state.slot]
+        self.length = min(2 * self.length, self.model.max_length)
+        self._flat = (self._zeros(self._capacity), self._zeros(self._capacity))
+        self._views = {}
+        self._current[1 - state.slot] = -1
+        new = self.views(state.beams).arrays[state.slot]
+        for source, target in zip(old, new, strict=True):
+            target[tuple(map(slice, source.shape))] = source
 
     def views(self, beams: int) -> _Views:
         """The buffers seen as `beams` beams; made when first wanted."""
@@ -298,7 +322,7 @@ class _Buffers:
         return [interface.step[state.input] for state in interface.state]
 
     def _shape(self, spec: TensorSpec, beams: int) -> tuple[int, ...]:
-        sizes = {"beams": beams, "cells": self.memory.cells, "batch": 1}
+        sizes = {"beams": beams, "cells": self.memory.cells, "batch": 1, "length": self.length}
         return tuple(size if isinstance(size, int) else sizes[size] for size in spec.shape)
 
     def _make_views(self, beams: int) -> _Views:

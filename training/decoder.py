@@ -28,7 +28,8 @@ class Memory(NamedTuple):
 class State(NamedTuple):
     """What the decoder remembers between steps; fixed shapes, zeros at the start.
 
-    cache_keys, cache_values: [layers, b, heads, max_length, d/heads] of the self attention
+    cache_keys, cache_values: [layers, b, heads, length, d/heads] of the self attention, with room
+        for `length` steps
     coverage: [layers, b, heads, cells], the sum of past attention
     """
 
@@ -80,8 +81,11 @@ class Coverage(nn.Module):
 
     def forward(self, past: Tensor, present: Tensor) -> Tensor:
         """past, present [b, heads, t, cells] -> score [b, heads, t, cells]"""
-        both = torch.cat([past, present], dim=1).movedim(1, -1)
-        return self.second(torch.relu(self.first(both))).movedim(-1, 1)
+        # the heads are mixed by products from the left, which need no transposition
+        both = torch.cat([past, present], dim=1).flatten(2)
+        hidden = torch.relu(self.first.weight @ both + self.first.bias[:, None])
+        score = self.second.weight @ hidden + self.second.bias[:, None]
+        return score.unflatten(2, past.shape[2:])
 
 
 class DecoderLayer(nn.Module):
@@ -106,7 +110,15 @@ class DecoderLayer(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """[b, t, d] -> [b, heads, t, d/heads]"""
+        if x.shape[1] == 1:  # nothing to transpose: a step saves these operations
+            return x.reshape(x.shape[0], self.heads, 1, -1)
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def join(self, x: Tensor) -> Tensor:
+        """[b, heads, t, d/heads] -> [b, t, d]"""
+        if x.shape[2] == 1:
+            return x.reshape(x.shape[0], 1, -1)
+        return x.transpose(1, 2).flatten(2)
 
     def project_self(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[b, t, d] -> queries, keys, values of the self attention, [b, heads, t, d/heads]"""
@@ -119,7 +131,7 @@ class DecoderLayer(nn.Module):
         """Add to x [b, t, d] what the tokens before it say; bias [t, s] masks the later ones."""
         scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + bias
         mixed = torch.softmax(scores, dim=-1) @ value
-        return x + self.dropout(self.self_out(mixed.transpose(1, 2).flatten(2)))
+        return x + self.dropout(self.self_out(self.join(mixed)))
 
     def cross_scores(self, x: Tensor, key: Tensor, bias: Tensor) -> Tensor:
         """x [b, t, d], key [b, heads, cells, d/heads], bias [b, cells] -> [b, heads, t, cells]"""
@@ -129,7 +141,7 @@ class DecoderLayer(nn.Module):
     def attend_cross(self, x: Tensor, attention: Tensor, value: Tensor) -> Tensor:
         """Add to x [b, t, d] what attention [b, heads, t, cells] reads from the memory."""
         mixed = attention @ value
-        return x + self.dropout(self.cross_out(mixed.transpose(1, 2).flatten(2)))
+        return x + self.dropout(self.cross_out(self.join(mixed)))
 
     def feed(self, x: Tensor) -> Tensor:
         """[b, t, d] -> [b, t, d]"""
@@ -225,10 +237,11 @@ class CoverageTransformer(nn.Module):
             x = layer.feed(layer.attend_cross(x, attention, memory.values[:, number]))
         return self.classifier(self.norm(x)), attentions
 
-    def start(self, memory: Memory, beams: int) -> State:
-        """The state before the first step, for `beams` rows: zeros."""
+    def start(self, memory: Memory, beams: int, length: int | None = None) -> State:
+        """The state before the first step, zeros, for `beams` rows and `length` steps, by default
+        `max_length`."""
         _, layers, heads, cells, features = memory.keys.shape
-        cache = memory.keys.new_zeros(layers, beams, heads, self.max_length, features)
+        cache = memory.keys.new_zeros(layers, beams, heads, length or self.max_length, features)
         return State(cache, cache.clone(), memory.keys.new_zeros(layers, beams, heads, cells))
 
     def step(
@@ -246,16 +259,16 @@ class CoverageTransformer(nn.Module):
         """
         x = self.embedding(tokens)[:, None] * self.embedding.embedding_dim**0.5
         x = x + self.positions[position]
-        slots = torch.arange(self.max_length, device=tokens.device)
-        here = (slots == position).to(x.dtype)[:, None]
+        slots = torch.arange(state.cache_keys.shape[3], device=tokens.device)
+        here = (slots == position)[:, None]
         later = torch.where(slots > position, MASKED, 0.0)[None]
         keys, values, coverages = [], [], []
         present: Tensor | None = None
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
             query, key, value = layer.project_self(x)
-            key = state.cache_keys[number] * (1 - here) + key * here
-            value = state.cache_values[number] * (1 - here) + value * here
+            key = torch.where(here, key, state.cache_keys[number])
+            value = torch.where(here, value, state.cache_values[number])
             x = layer.attend_self(x, query, key, value, later)
             scores = layer.cross_scores(x, memory.keys[:, number], memory.bias)
             if layer.coverage is not None:

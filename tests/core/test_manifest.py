@@ -153,7 +153,7 @@ def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
         ("interface.step.inputs.0.shape", [0], "tokens: axis 0"),
         ("interface.step.inputs.0.name", "words", "interface.tokens: 'tokens' is not among"),
         ("interface.step.inputs.4.shape", [1, "beams", 9, 4], "differ in dtype or shape"),
-        ("interface.state.0.length_axis", 1, "length_axis: 1 is not a fixed axis"),
+        ("interface.state.0.length_axis", 1, "length_axis: 1 is no axis of a length"),
         ("interface.state.0.output", "cache", "is not a step input and a step output"),
         ("interface.state", [], "'cache' is fed by nothing"),
         ("interface.memory_bias", "bias", "interface.memory_bias: 'bias' is not among"),
