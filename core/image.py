@@ -29,7 +29,7 @@ from .paper import ByteImage, find_ink
 
 MAX_PIXELS = 64_000_000
 """An image that claims more is refused before anything is decoded."""
-MAX_WORKING_PIXELS = 1 << 23
+MAX_WORKING_PIXELS = 1 << 22
 """A larger image (a photo of 12 megapixels, say) is reduced by a whole factor."""
 MAX_BYTES = 1 << 28
 """A longer file is refused before it is decoded."""

@@ -26,6 +26,7 @@ MAX_SIDE_PX = 2048
 
 _SUPERSAMPLING = 4
 _FLAT = 0.1
+_LEAST = 1e-300  # what is smaller is a dot: its reciprocal would be infinite
 _INK = 96
 _WIDEST_PEN_PX = 2.4
 
@@ -50,7 +51,7 @@ def typical_height(widths: FloatArray, heights: FloatArray) -> float:
         typical = float(widths.mean())
     else:
         typical = float(heights[heights > _FLAT * heights.max()].mean())
-    return typical if typical > 0 else 1.0
+    return typical if typical > _LEAST else 1.0
 
 
 def normalized_strokes(

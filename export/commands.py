@@ -32,12 +32,18 @@ def export(checkpoint: Path, output: Path, licence: str | None) -> None:
 @click.argument("bundle", type=_PATH)
 @click.option("--checkpoint", type=_PATH, help="Compare with torch, not only with golden arrays.")
 @click.option("--ink", type=_PATH, help="An ink set whose formulas both decode.")
-@click.option("--limit", default=100, show_default=True, help="Formulas taken of it.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Formulas taken of it.",
+)
 @click.option("--precision", default="all", show_default=True, help="fp32, int8 or all.")
 def verify(
     bundle: Path, checkpoint: Path | None, ink: Path | None, limit: int, precision: str
 ) -> None:
-    """Prove that a bundle computes what torch computed; exit status 1 if it does not.
+    """Prove that a bundle computes what torch computed; exit status 2 if it does not.
 
     \b
     Examples:

@@ -211,7 +211,8 @@ class TrainingStream:
 
 def drawn_sizes(expressions: Sequence[Expression]) -> NDArray[np.int64]:
     """int [n, 2]: height and width of each expression as drawn without augmentation"""
-    return np.array([draw(expression).image.shape for expression in expressions], np.int64)
+    sizes = [draw(expression).image.shape for expression in expressions]
+    return np.array(sizes, np.int64).reshape(-1, 2)
 
 
 def evaluation_batches(

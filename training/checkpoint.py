@@ -144,4 +144,9 @@ def restore_optimizer(
     parameters = {name: parameter for parameter, name in names.items()}
     for path, tensor in tensors.items():
         key, _, name = path.partition("/")
-        optimizer.state[parameters[name]][key] = tensor.clone()
+        parameter = parameters[name]
+        # as the optimiser made them: counters on the processor, the rest beside the weights
+        restored = tensor.clone()
+        if tensor.ndim:
+            restored = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+        optimizer.state[parameter][key] = restored

@@ -28,17 +28,20 @@ def greedy_captions(
     """
     was_training = network.training
     network.eval()
+    device = next(network.parameters()).device
     limit = min(max_length or network.decoder.max_length, network.decoder.max_length)
     captions: list[list[str]] = [[] for _ in expressions]
     for indices, batch in evaluation_batches(expressions, vocabulary, batch_size, max_pixels):
-        cells = network.inked_cells(batch.images)
+        cells = network.inked_cells(batch.images.to(device))
         memory = network.decoder.remember(cells.features, cells.places, cells.bias)
         state = network.decoder.start(memory, len(indices))
-        tokens = torch.full((len(indices),), vocabulary.sos)
+        tokens = torch.full((len(indices),), vocabulary.sos, device=device)
         written = []
-        ended = torch.zeros(len(indices), dtype=torch.bool)
+        ended = torch.zeros(len(indices), dtype=torch.bool, device=device)
         for position in range(limit):
-            log_probs, state = network.decoder.step(tokens, torch.tensor([position]), memory, state)
+            log_probs, state = network.decoder.step(
+                tokens, torch.tensor([position], device=device), memory, state
+            )
             tokens = log_probs.argmax(dim=1)
             written.append(tokens)
             ended |= tokens == vocabulary.eos

@@ -8,6 +8,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -31,7 +32,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read, and what should have been."""
+    """What was read, and what should have been.
+
+    Attributes:
+        confidence: 0..1, or NaN where the reader tells none.
+    """
 
     identifier: str
     caption: tuple[str, ...]
@@ -105,7 +110,7 @@ def write_readings(path: Path, readings: Sequence[Reading]) -> None:
                 "identifier": each.identifier,
                 "caption": " ".join(each.caption),
                 "read": " ".join(each.tokens),
-                "confidence": round(each.confidence, 4),
+                "confidence": None if isnan(each.confidence) else round(each.confidence, 4),
                 "right": each.caption == each.tokens,
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -4,6 +4,8 @@ token, in one file without pickles."""
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256

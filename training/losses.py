@@ -53,10 +53,11 @@ def losses(
     own = (torch.stack([ink, mirrored], dim=1).flatten(0, 1) > 0).float()  # [b * 2, t, cells]
     known = own.amax(dim=2) > 0
     alignment = logits.new_zeros((), dtype=torch.float32)
-    for attention in attentions[len(attentions) - aligned_layers :]:
+    aligned = attentions[max(len(attentions) - aligned_layers, 0) :]
+    for attention in aligned:
         mass = (attention.float().mean(dim=1) * own).sum(dim=2)[known]
         alignment = alignment - (mass + 1e-6).log().sum() / known.sum().clamp(min=1)
-    return Losses(tokens, alignment / max(aligned_layers, 1), symbols)
+    return Losses(tokens, alignment / max(len(aligned), 1), symbols)
 
 
 def _symbol_loss(logits: Tensor, ink: Tensor, targets: Tensor) -> Tensor:
