@@ -153,7 +153,7 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
     memory = graphs.run("encoder", {"images": golden["encoder.images"]})
     for name, array in memory.items():
         errors.add(name, array, golden[f"encoder.{name}"])
-    state = _initial_state(bundle, memory, 1)
+    state = _initial_state(bundle, memory, 1, bundle.manifest.decoding.max_length)
     vocabulary = bundle.manifest.vocabulary
     token, written = vocabulary.sos, []
     for position in range(bundle.manifest.decoding.max_length):
@@ -221,7 +221,9 @@ def _compare_steps(
     errors: _Errors,
 ) -> None:
     """Both from the same memory and state; the state goes on from the graph's own."""
-    state = _initial_state(bundle, memory, beams)
+    longest = bundle.manifest.decoding.max_length
+    steps = min(steps, longest)
+    state = _initial_state(bundle, memory, beams, int(rng.integers(steps, longest + 1)))
     for position in range(steps):
         inputs = {
             "tokens": rng.integers(1, len(bundle.manifest.vocabulary), beams),
@@ -237,14 +239,10 @@ def _compare_steps(
         state = {each.input: found[each.output] for each in bundle.manifest.interface.state}
 
 
-def _initial_state(bundle: Bundle, memory: Arrays, beams: int) -> Arrays:
-    """Zeros, for the cells that the memory has."""
+def _initial_state(bundle: Bundle, memory: Arrays, beams: int, length: int) -> Arrays:
+    """Zeros, for the cells that the memory has, with room for `length` steps."""
     interface = bundle.manifest.interface
-    sizes = {
-        "beams": beams,
-        "cells": memory["memory_bias"].shape[1],
-        "length": bundle.manifest.decoding.max_length,
-    }
+    sizes = {"beams": beams, "cells": memory["memory_bias"].shape[1], "length": length}
     return {
         each.input: np.zeros(
             [sizes[size] if isinstance(size, str) else size for size in shape], np.float32

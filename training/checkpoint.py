@@ -92,17 +92,22 @@ class Checkpoint:
         try:
             with safe_open(path, "pt") as file:
                 header = json.loads((file.metadata() or {})["inktex"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
+                version = header["format_version"]
+                if version == FORMAT_VERSION:
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                    return cls._assembled(header, tensors)
+        except (SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{path} is not a checkpoint of inktex ({error}); expected a .safetensors file "
                 "written by `inktex train`"
             ) from error
-        if header["format_version"] != FORMAT_VERSION:
-            raise CheckpointError(
-                f"{path}: expected checkpoint format {FORMAT_VERSION}, found "
-                f"{header['format_version']}; use the version of inktex that wrote it"
-            )
+        raise CheckpointError(
+            f"{path}: expected checkpoint format {FORMAT_VERSION}, found {version}; "
+            "use the version of inktex that wrote it"
+        )
+
+    @classmethod
+    def _assembled(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Checkpoint:
         groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             group, _, rest = name.partition("/")

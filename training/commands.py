@@ -84,9 +84,12 @@ def inspect(source: Path) -> None:
     """
     import numpy as np
 
+    from ..core.errors import DataError
     from .inkset import fingerprint, load_inkset
 
     expressions = load_inkset(source)
+    if not expressions:
+        raise DataError(f"{source} holds no expression; import some with `inktex data import`")
     lengths = np.array([len(each.caption) for each in expressions])
     writers = {each.writer for each in expressions if each.writer}
     tokens = {token for each in expressions for token in each.caption}
@@ -104,7 +107,13 @@ def inspect(source: Path) -> None:
 @click.option("-o", "--output", type=_PATH, help="Folder for checkpoints and log.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override a setting.")
 @click.option("--resume", type=_PATH, help="Go on from this checkpoint, exactly.")
-@click.option("--devices", default=1, show_default=True, help="Processes on this machine.")
+@click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes on this machine.",
+)
 @click.option("--accelerator", default="auto", show_default=True, help="cpu, gpu or auto.")
 @click.option("--validate-every", default="10m", show_default=True, help="Time between checks.")
 def train(

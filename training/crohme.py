@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -59,16 +60,20 @@ def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
     """Captions by identifier, from lines `IDENTIFIER <tab> TOKENS` with tokens between spaces.
 
     Raises:
-        DataError: a line is of another form.
+        DataError: a line is of another form, or the file is no text.
     """
     captions: dict[str, tuple[str, ...]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
-            if len(row) < 2:
-                raise DataError(
-                    f"{path}:{number}: expected an identifier, a tab and a caption, found {row!r}"
-                )
-            captions[PurePosixPath(row[0]).stem] = tuple(row[1].split())
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: expected text in UTF-8, found another thing ({error})") from error
+    for number, row in enumerate(rows, 1):
+        if len(row) < 2:
+            raise DataError(
+                f"{path}:{number}: expected an identifier, a tab and a caption, found {row!r}"
+            )
+        captions[PurePosixPath(row[0]).stem] = tuple(row[1].split())
     return captions
 
 
@@ -76,7 +81,7 @@ def ink_files(path: Path) -> Iterator[tuple[str, bytes]]:
     """(name, contents) of every InkML file in a zip, a folder or by itself, in order of name.
 
     Raises:
-        DataError: there is no InkML at `path`.
+        DataError: there is no InkML at `path`, or the zip is damaged.
     """
     found = 0
     if path.is_dir():
@@ -88,7 +93,13 @@ def ink_files(path: Path) -> Iterator[tuple[str, bytes]]:
             for name in sorted(archive.namelist()):
                 if name.endswith(".inkml"):
                     found += 1
-                    yield name, archive.read(name)
+                    try:
+                        data = archive.read(name)
+                    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+                        raise DataError(
+                            f"{path}: {name} cannot be unpacked ({error}); fetch the archive again"
+                        ) from error
+                    yield name, data
     elif path.suffix == ".inkml" and path.is_file():
         found = 1
         yield path.name, path.read_bytes()

@@ -85,7 +85,7 @@ class Coverage(nn.Module):
         both = torch.cat([past, present], dim=1).flatten(2)
         hidden = torch.relu(self.first.weight @ both + self.first.bias[:, None])
         score = self.second.weight @ hidden + self.second.bias[:, None]
-        return score.unflatten(2, past.shape[2:])
+        return score.reshape(past.shape)
 
 
 class DecoderLayer(nn.Module):
@@ -112,7 +112,7 @@ class DecoderLayer(nn.Module):
         """[b, t, d] -> [b, heads, t, d/heads]"""
         if x.shape[1] == 1:  # nothing to transpose: a step saves these operations
             return x.reshape(x.shape[0], self.heads, 1, -1)
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def join(self, x: Tensor) -> Tensor:
         """[b, heads, t, d/heads] -> [b, t, d]"""
@@ -131,22 +131,26 @@ class DecoderLayer(nn.Module):
         """Add to x [b, t, d] what the tokens before it say; bias [t, s] masks the later ones."""
         scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + bias
         mixed = torch.softmax(scores, dim=-1) @ value
-        return x + self.dropout(self.self_out(self.join(mixed)))
+        added: Tensor = self.dropout(self.self_out(self.join(mixed)))
+        return x + added
 
     def cross_scores(self, x: Tensor, key: Tensor, bias: Tensor) -> Tensor:
         """x [b, t, d], key [b, heads, cells, d/heads], bias [b, cells] -> [b, heads, t, cells]"""
-        query = self.split(self.cross_query(self.cross_norm(x)))
-        return query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + bias[:, None, None]
+        query: Tensor = self.split(self.cross_query(self.cross_norm(x)))
+        scale: float = query.shape[-1] ** -0.5
+        return query @ key.transpose(-1, -2) * scale + bias[:, None, None]
 
     def attend_cross(self, x: Tensor, attention: Tensor, value: Tensor) -> Tensor:
         """Add to x [b, t, d] what attention [b, heads, t, cells] reads from the memory."""
         mixed = attention @ value
-        return x + self.dropout(self.cross_out(self.join(mixed)))
+        added: Tensor = self.dropout(self.cross_out(self.join(mixed)))
+        return x + added
 
     def feed(self, x: Tensor) -> Tensor:
         """[b, t, d] -> [b, t, d]"""
         hidden = torch.relu(self.feed_in(self.feed_norm(x)))
-        return x + self.dropout(self.feed_out(hidden))
+        added: Tensor = self.dropout(self.feed_out(hidden))
+        return x + added
 
 
 class CoverageTransformer(nn.Module):

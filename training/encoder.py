@@ -31,7 +31,9 @@ class ResidualBlock(nn.Module):
         self.first = ConvNorm(channels, channels)
         self.second = ConvNorm(channels, channels)
         self.drop_path = drop_path
-        nn.init.zeros_(self.second[1].weight)  # every block starts as the identity
+        norm = self.second[1]
+        assert isinstance(norm, nn.BatchNorm2d)
+        nn.init.zeros_(norm.weight)  # every block starts as the identity
 
     def forward(self, x: Tensor) -> Tensor:
         """[b, c, h, w] -> [b, c, h, w]"""

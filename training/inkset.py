@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,18 @@ from ..core.errors import DataError
 
 SUFFIX = ".inkset"
 FORMAT_VERSION = 1
+
+_DAMAGE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -89,18 +102,22 @@ def load_inkset(path: Path) -> list[Expression]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             header = json.loads(arrays["header"].tobytes())
-            ends = np.cumsum(arrays["lengths"])
-            strokes = np.split(arrays["points"], ends[:-1])
-    except (ValueError, KeyError, OSError, EOFError) as error:
+            version = header["format_version"]
+            if version == FORMAT_VERSION:
+                ends = np.cumsum(arrays["lengths"])
+                return _expressions(header, np.split(arrays["points"], ends[:-1]))
+    except _DAMAGE as error:
         raise DataError(
             f"{path} is not a readable {SUFFIX} file ({error}); make it again with "
             "`inktex data import`"
         ) from error
-    if header["format_version"] != FORMAT_VERSION:
-        raise DataError(
-            f"{path}: expected format version {FORMAT_VERSION}, found {header['format_version']}; "
-            "import the data again with this version of inktex"
-        )
+    raise DataError(
+        f"{path}: expected format version {FORMAT_VERSION}, found {version}; "
+        "import the data again with this version of inktex"
+    )
+
+
+def _expressions(header: Any, strokes: list[NDArray[np.float32]]) -> list[Expression]:
     expressions: list[Expression] = []
     first = 0
     for entry in header["expressions"]:

@@ -46,7 +46,7 @@ def losses(
         ignore_index=0,
         label_smoothing=label_smoothing,
     )
-    kept = cells.index[:, None].expand(-1, batch.mirror.shape[1], -1)
+    kept = cells.numbers[:, None].expand(-1, batch.mirror.shape[1], -1)
     ink = batch.ink.gather(2, kept) * (cells.bias == 0)[:, None]  # [b, t, kept cells]
     symbols = _symbol_loss(network.symbol_head(cells.features).float(), ink, batch.targets[:, 0])
     mirrored = ink.gather(1, batch.mirror[:, :, None].expand(-1, -1, ink.shape[2]))

@@ -22,13 +22,13 @@ class Cells(NamedTuple):
     features: [b, cells, d]
     places: [b, cells, d] encodings of their places (batch 1 where all cells are kept)
     bias: [b, cells], 0 or `MASKED`
-    index: [b, cells], the number of the cell in its grid, row by row
+    numbers: [b, cells], the number of each cell in its grid, row by row
     """
 
     features: Tensor
     places: Tensor
     bias: Tensor
-    index: Tensor
+    numbers: Tensor
 
 
 class RecognizerNetwork(nn.Module):
@@ -60,8 +60,8 @@ class RecognizerNetwork(nn.Module):
         places = grid_encoding(height, width, d, images.device).flatten(1).T[None]
         bias = torch.where(self.inked(images), 0.0, MASKED)
         cells = features.flatten(2).transpose(1, 2)
-        index = torch.arange(height * width, device=images.device)[None]
-        return Cells(cells, places.to(cells.dtype), bias, index)
+        numbers = torch.arange(height * width, device=images.device)[None]
+        return Cells(cells, places.to(cells.dtype), bias, numbers)
 
     def inked_cells(self, images: Tensor) -> Cells:
         """Only the cells with ink, padded to the most that an image of the batch has.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,7 @@ class ModelSettings:
     drop_path: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.features % self.heads or self.features % 4:
+        if self.heads < 1 or self.features % self.heads or self.features % 4:
             raise DataError(
                 f"features must be a multiple of heads and of 4, found {self.features} features "
                 f"and {self.heads} heads"
@@ -76,6 +77,14 @@ class Optimisation:
     aligned_layers: int = 2
     ema_decay: float = 0.999
     precision: str = "bf16"
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("bf16", "fp32"):
+            raise DataError(f"precision must be bf16 or fp32, found {self.precision!r}")
+        if self.batch_size < 1:
+            raise DataError(f"batch_size must be 1 or more, found {self.batch_size}")
+        if not 0 <= self.warmup < 1:
+            raise DataError(f"warmup must be a share from 0 to below 1, found {self.warmup}")
 
 
 @dataclass(frozen=True)
@@ -149,12 +158,21 @@ def _replace(part: Any, path: list[str], text: str, name: str) -> Any:
         found = json.loads(text) if not isinstance(value, str) else text
     except json.JSONDecodeError:
         found = text
-    found = _tuples(found)
+    try:
+        return dataclasses.replace(part, **{path[0]: _like(value, found)})
+    except TypeError:
+        raise DataError(f"--set {name}: expected a value like {value!r}, found {text!r}") from None
+
+
+def _like(value: Any, found: Any) -> Any:
+    """What was found, with the type of a value that stands there now; else TypeError."""
+    if isinstance(value, tuple) and isinstance(found, list) and len(found) == len(value):
+        return tuple(map(_like, value, found))
     if isinstance(value, float) and type(found) is int:
-        found = float(found)
-    if type(found) is not type(value):
-        raise DataError(f"--set {name}: expected a value like {value!r}, found {text!r}")
-    return dataclasses.replace(part, **{path[0]: found})
+        return float(found)
+    if type(found) is not type(value) or (isinstance(value, float) and not math.isfinite(found)):
+        raise TypeError
+    return found
 
 
 def _tuples(value: Any) -> Any:

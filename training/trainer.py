@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import lightning
@@ -18,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, IterableDataset
 
+from ..core.errors import CheckpointError, DataError
 from ..core.vocabulary import Vocabulary
 from .batches import Batch, TrainingStream
 from .budget import Budget
@@ -97,6 +102,28 @@ class BudgetCallback(Callback):
         self.validate_every_s = validate_every_s
         self.progress = start.progress if start else Progress()
         self.names: dict[Tensor, str] = {}
+        self.interrupted = False
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Ctrl-C ends the training after the present step, a second one at once.
+
+        Lightning by itself would leave in the middle of a step, without a checkpoint.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
@@ -129,8 +156,8 @@ class BudgetCallback(Callback):
         assert isinstance(module, TrainingModule)
         module.average.update_parameters(module.network)
         elapsed = time.monotonic() - self.began
-        if trainer.world_size > 1:
-            elapsed = trainer.strategy.broadcast(elapsed)  # all ranks agree when to stop
+        if trainer.world_size > 1:  # all ranks agree when to stop
+            elapsed, self.interrupted = trainer.strategy.broadcast((elapsed, self.interrupted))
         self.progress = replace(
             self.progress,
             steps=self.progress.steps + 1,
@@ -139,7 +166,7 @@ class BudgetCallback(Callback):
             epoch=batch[0],
         )
         ended = self.budget.share(self.progress, self.steps_per_epoch) >= 1
-        trainer.should_stop = trainer.should_stop or ended
+        trainer.should_stop = trainer.should_stop or ended or self.interrupted
         if not trainer.is_global_zero:
             return
         if elapsed - self.reported > 30 or ended:
@@ -153,6 +180,7 @@ class BudgetCallback(Callback):
         assert isinstance(module, TrainingModule)
         if trainer.is_global_zero:
             self.save(trainer, module)
+        trainer.strategy.barrier("saved")  # only now may the other ranks read it
 
     def validate(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
         """ExpRate of the averaged network on the validation split, then a checkpoint."""
@@ -228,6 +256,8 @@ def train(
 ) -> Checkpoint:
     """Train until the budget is spent or Ctrl-C; what was learnt is in `folder` either way.
 
+    Ctrl-C ends it after the present step, or after the present validation.
+
     Args:
         resume: goes on from here, with its recipe and vocabulary, as if it had never stopped.
         devices: processes on this machine, each of which takes its own batches.
@@ -235,12 +265,19 @@ def train(
 
     Returns:
         The last checkpoint, which is also `folder/last.safetensors`.
+
+    Raises:
+        DataError: there is nothing to train on, or a caption is longer than the network can write.
+        VocabularyError: a caption has a token that is not in the resumed vocabulary.
+        CheckpointError: the budget is spent already in the checkpoint to resume from.
+        KeyboardInterrupt: Ctrl-C, once the checkpoint is written.
     """
     vocabulary = (
         resume.vocabulary
         if resume
         else Vocabulary.from_captions(each.caption for each in train_expressions)
     )
+    _check_captions(train_expressions, vocabulary, recipe.model.max_length)
     settings = recipe.optimisation
     torch.set_flush_denormal(True)
     lightning.seed_everything(recipe.seed, verbose=False)
@@ -252,13 +289,20 @@ def train(
         settings.max_pixels,
         recipe.seed,
     )
+    steps_per_epoch = max(len(stream.buckets.plan()) // devices, 1)
+    if resume and budget.share(resume.progress, steps_per_epoch) >= 1:
+        raise CheckpointError(
+            f"expected a training with some of its budget left, found one of "
+            f"{resume.progress.steps} steps in {resume.progress.elapsed_s / 60:.0f} minutes; "
+            "give the budget of the whole training, this part and those before"
+        )
     module = TrainingModule(recipe, vocabulary)
     folder.mkdir(parents=True, exist_ok=True)
     callback = BudgetCallback(
         recipe,
         vocabulary,
         budget,
-        max(len(stream.buckets.plan()) // devices, 1),
+        steps_per_epoch,
         validation_expressions,
         folder,
         {
@@ -288,11 +332,29 @@ def train(
     )
     skip = callback.progress.batches
     dataset = _StreamDataset(stream, skip + trainer.global_rank, trainer.world_size)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), callback.interruptible():
         # rendering takes 1 ms of the 25 ms an expression costs: workers would only steal cores
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         trainer.fit(module, DataLoader(dataset, batch_size=None))
+    if callback.interrupted:
+        raise KeyboardInterrupt
     return Checkpoint.load(folder / "last.safetensors")
+
+
+def _check_captions(
+    expressions: Sequence[Expression], vocabulary: Vocabulary, max_length: int
+) -> None:
+    if not expressions:
+        raise DataError("expected expressions to train on, found none; give more data")
+    for each in expressions:
+        vocabulary.encode(each.caption)
+    longest = max(expressions, key=lambda each: len(each.caption))
+    if len(longest.caption) >= max_length:
+        raise DataError(
+            f"expected captions of less than max_length = {max_length} tokens, found "
+            f"{len(longest.caption)} in {longest.identifier}; leave it out, or start anew with "
+            f"--set model.max_length={len(longest.caption) + 1}"
+        )
 
 
 def learning_rate(share: float, settings: Optimisation) -> float:

@@ -1,0 +1,154 @@
+"""What stands beside every number: the machine, the versions, the commit, the bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ..core.bundle import MANIFEST, Bundle
+from ..runtimes.processors import available_processors
+
+MB = 1e6
+"""Bytes; as everywhere here, a megabyte is a million of them."""
+
+_INT8_SPEED = (
+    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8",  # x86
+    "asimd", "asimddp", "i8mm",  # Arm
+)  # fmt: skip
+"""The instructions that decide how fast INT8 is, as Linux names them."""
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the software, as facts for a report, ready for JSON.
+
+    Returns:
+        cpu, instructions (that matter for INT8), processors (that this process may use),
+        memory_gb, system, python, the versions of packages, the commit (with a + where files
+        were changed), the load of the machine before the measurement, and the date.
+    """
+    name, flags = _cpu()
+    facts: dict[str, Any] = {
+        "cpu": name,
+        "instructions": [each for each in _INT8_SPEED if each in flags],
+        "processors": available_processors(),
+        "memory_gb": _memory_gb(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+    for package in ("inktex", "onnxruntime", "numpy", "pillow"):
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            facts[package] = None
+    facts["commit"] = _commit(Path(__file__).parent)
+    facts["load_1m"] = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    facts["date"] = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return facts
+
+
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """Which bundle was measured: its path, the hash of its manifest, its variants."""
+    manifest = (bundle.path / MANIFEST).read_bytes()
+    return {
+        "path": str(bundle.path),
+        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+        "variants": [f"{each.target} {each.precision}" for each in bundle.manifest.variants],
+        "provenance": bundle.manifest.provenance,
+    }
+
+
+def heading(facts: dict[str, Any], bundle: dict[str, Any] | None = None) -> str:
+    """The facts as Markdown lines."""
+    versions = ", ".join(
+        f"{name} {facts[name]}" for name in ("inktex", "onnxruntime", "numpy", "pillow")
+    )
+    lines = [
+        f"- {facts['date']}, commit {facts['commit'] or 'unknown'}, load {facts['load_1m']}",
+        f"- {facts['cpu']} ({', '.join(facts['instructions']) or 'instructions unknown'}), "
+        f"{facts['processors']} processors to use, {facts['memory_gb']} GB; {facts['system']}",
+        f"- Python {facts['python']}, {versions}",
+    ]
+    if bundle is not None:
+        lines.append(
+            f"- bundle {bundle['path']} (manifest {bundle['manifest_sha256'][:12]}): "
+            + ", ".join(bundle["variants"])
+        )
+    return "\n".join(lines)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table.
+
+    >>> print(table(["a", "b"], [[1, "x"]]))
+    | a | b |
+    |---|---|
+    | 1 | x |
+    """
+    lines = [row_of(header), "|" + "---|" * len(header)]
+    return "\n".join([*lines, *(row_of(row) for row in rows)])
+
+
+def row_of(cells: Iterable[object]) -> str:
+    """One row of a Markdown table."""
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content`; an existing file is replaced only when all is written."""
+    partial = path.with_name(path.name + ".partial")
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _cpu() -> tuple[str, set[str]]:
+    """The processor's name, and the flags that Linux gives it."""
+    fields: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            fields.setdefault(key.strip(), value.strip())
+    except OSError:
+        pass
+    name = fields.get("model name") or _said("sysctl", "-n", "machdep.cpu.brand_string")
+    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    return name or platform.processor() or platform.machine(), flags
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit of the checkout that this code runs from; None outside one."""
+    commit = _said("git", "-C", str(folder), "rev-parse", "--short", "HEAD")
+    if not commit:
+        return None
+    tracked = _said("git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name)
+    if not tracked:  # installed somewhere below another project's checkout
+        return None
+    changed = _said("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
+    return commit + ("+" if changed else "")
+
+
+def _said(*command: str) -> str:
+    """What a command prints, "" where it cannot be run or fails."""
+    if sys.platform == "darwin" or command[0] == "git":
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return done.stdout.strip() if done.returncode == 0 else ""
+    return ""

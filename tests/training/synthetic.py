@@ -1,0 +1,160 @@
+"""Handwriting made up for tests: a few shapes as strokes, laid out as formulas.
+
+The ink of every token is known, formulas differ, and a tiny recognizer learns them in seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from inktex.core.vocabulary import Vocabulary
+from inktex.training.build import build_network
+from inktex.training.checkpoint import Checkpoint, Progress
+from inktex.training.inkset import Expression
+from inktex.training.network import RecognizerNetwork
+from inktex.training.recipe import ModelSettings, Optimisation, Recipe
+
+Points = NDArray[np.float64]
+
+# Each a list of strokes in a box of width 1 and height 1, y down.
+_CORNERS = np.linspace(0, 2 * np.pi, 17)
+SHAPES: dict[str, list[list[tuple[float, float]]]] = {
+    "1": [[(0.4, 0.15), (0.5, 0), (0.5, 1)]],
+    "x": [[(0, 0.3), (0.8, 1)], [(0.8, 0.3), (0, 1)]],
+    "+": [[(0, 0.6), (0.8, 0.6)], [(0.4, 0.2), (0.4, 1)]],
+    "-": [[(0, 0.6), (0.8, 0.6)]],
+    "0": [[(0.4 + 0.3 * np.sin(a), 0.5 - 0.5 * np.cos(a)) for a in _CORNERS]],
+}
+LETTERS = ("1", "x", "0")
+
+
+class Layout:
+    """Tokens and their strokes, put down from left to right."""
+
+    def __init__(self, rng: Generator) -> None:
+        self.rng = rng
+        self.caption: list[str] = []
+        self.strokes: list[Points] = []
+        self.ink: list[tuple[int, ...]] = []
+
+    def write(self, token: str, x: float, y: float, size: float, strokes: list[Points]) -> None:
+        """A token with ink, in a box of `size` whose upper left corner is at x, y."""
+        first = len(self.strokes)
+        for stroke in strokes:
+            shaky = stroke + self.rng.normal(0, 0.02, stroke.shape)
+            self.strokes.append(shaky * size + (x, y))
+        self.caption.append(token)
+        self.ink.append(tuple(range(first, len(self.strokes))))
+
+    def symbol(self, token: str, x: float, y: float, size: float = 10.0) -> None:
+        self.write(token, x, y, size, [np.array(points) for points in SHAPES[token]])
+
+    def mark(self, *tokens: str) -> None:
+        """Tokens without ink."""
+        self.caption.extend(tokens)
+        self.ink.extend(() for _ in tokens)
+
+
+def expression(number: int, writer: str = "") -> Expression:
+    """Formula `number`: by turns a sum, a power and a fraction. The same at every call."""
+    rng = np.random.default_rng([7, number])
+    first, second = rng.choice(LETTERS, 2).tolist()
+    page = Layout(rng)
+    if number % 3 == 0:
+        page.symbol(first, 0, 0)
+        page.symbol(rng.choice(["+", "-"]), 11, 0)
+        page.symbol(second, 22, 0)
+    elif number % 3 == 1:
+        page.symbol(first, 0, 0)
+        page.mark("^", "{")
+        page.symbol(second, 9, -4, 6)
+        page.mark("}")
+    else:
+        page.write("\\frac", 0, 0, 10, [np.array([(0.0, 0.0), (1.2, 0.0)])])
+        page.mark("{")
+        page.symbol(first, 1, -12)
+        page.mark("}", "{")
+        page.symbol(second, 1, 2)
+        page.mark("}")
+    return Expression(
+        f"made-{number}",
+        writer,
+        tuple(page.caption),
+        tuple(stroke.astype(np.float32) for stroke in page.strokes),
+        tuple(page.ink),
+    )
+
+
+def expressions(count: int) -> list[Expression]:
+    """The first `count` formulas; every other one names one of four writers."""
+    return [
+        expression(number, f"writer-{number % 8}" if number % 2 else "") for number in range(count)
+    ]
+
+
+def recipe(**optimisation: object) -> Recipe:
+    """A recipe with a tiny network, in float32."""
+    settings = Optimisation(batch_size=4, max_pixels=60_000, precision="fp32")
+    return Recipe(
+        "tiny",
+        ModelSettings(
+            widths=(4, 8, 8, 8),
+            blocks=(1, 1, 1),
+            features=16,
+            heads=2,
+            hidden=32,
+            layers=2,
+            max_length=24,
+        ),
+        dataclasses.replace(settings, **optimisation),  # type: ignore[arg-type]
+        validation_share=0.2,
+    )
+
+
+def vocabulary() -> Vocabulary:
+    return Vocabulary.from_captions(each.caption for each in expressions(60))
+
+
+def network(seed: int = 0, recipe: Recipe | None = None) -> RecognizerNetwork:
+    """Not trained, but no part of it does nothing: weights and running means that start at zero,
+    or variances that start at one, are drawn at random."""
+    torch.manual_seed(seed)
+    settings = (recipe or globals()["recipe"]()).model
+    made = build_network(settings, vocabulary())
+    with torch.no_grad():
+        for name, tensor in made.state_dict().items():
+            if name.endswith(("running_mean", "bias")):
+                tensor.normal_(0, 0.2)
+            elif name.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif name.endswith(("second.weight", "1.weight", "norm.weight")):
+                tensor.uniform_(0.5, 1.5)
+    return made.eval()
+
+
+def checkpoint(seed: int = 0) -> Checkpoint:
+    """As a training would leave it, of `network`."""
+    weights = network(seed).state_dict()
+    return Checkpoint(
+        recipe(),
+        vocabulary(),
+        Progress(steps=3, batches=3, elapsed_s=1.5),
+        weights,
+        weights,
+        {},
+        torch.get_rng_state(),
+        {"train": {"expressions": 60}},
+    )
+
+
+def checkpoint_file(folder: Path) -> Path:
+    """`checkpoint()` as a file."""
+    path = folder / "tiny.safetensors"
+    checkpoint().save(path)
+    return path
