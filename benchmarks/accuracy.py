@@ -137,10 +137,7 @@ def measure_accuracy(
 
     Raises:
         DataError: a test set is missing.
-        BundleError: the bundle has no variant of a precision.
     """
-    for precision in precisions:
-        bundle.variant("onnxruntime", precision)
     samples = {
         (test_set, kind): spread(load_test_set(root, test_set, kind), limit)
         for test_set, kind in product(test_sets, kinds)
@@ -223,7 +220,7 @@ class _Worker:
 
         if setting.precision not in self.recognizers:
             self.recognizers[setting.precision] = load(
-                self.bundle, runtime="onnxruntime", precision=setting.precision, threads=1
+                self.bundle, precision=setting.precision, threads=1
             )
         recognizer = self.recognizers[setting.precision]
         answers = []

@@ -7,76 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import options
+
 if TYPE_CHECKING:
     from ..core.bundle import Bundle
     from .accuracy import Row
 
 _PATH = click.Path(path_type=Path)
 _BUSY = 0.5
-
-
-class _List(click.ParamType):
-    """Values between commas: names, or whole numbers > 0."""
-
-    name = "list"
-
-    def __init__(self, kind: type[str] | type[int]) -> None:
-        self.kind = kind
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """A tuple of the values."""
-        if isinstance(value, tuple):
-            return value
-        parts = [part.strip() for part in value.split(",")]
-        if not all(parts) or (self.kind is int and not all(_is_count(part) for part in parts)):
-            wanted = "whole numbers > 0" if self.kind is int else "names"
-            self.fail(f"expected {wanted} between commas, found {value!r}", param, ctx)
-        return tuple(dict.fromkeys(map(self.kind, parts)))
-
-
-def _is_count(text: str) -> bool:
-    return text.isdecimal() and int(text) > 0
-
-
-_precision = click.option(
-    "--precision",
-    "precisions",
-    type=_List(str),
-    default="fp32,int8",
-    show_default=True,
-    metavar="LIST",
-    help="Which of the bundle's variants.",
-)
-_beam = click.option(
-    "--beam",
-    "beams",
-    type=_List(int),
-    default="1,5",
-    show_default=True,
-    metavar="LIST",
-    help="Hypotheses to follow; 1 is greedy.",
-)
-_limit = click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Use only so many formulas, spread over the data.",
-)
-_grammar = click.option("--grammar/--no-grammar", default=True, help="Well-formed LaTeX only.")
-_json = click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write a JSON report.")
-_one_precision = click.option(
-    "--precision",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    help="Which of the bundle's variants; auto is its first.",
-)
-_one_beam = click.option(
-    "--beam",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Hypotheses to follow; 1 is greedy. [default: the bundle's]",
-)
 
 
 @click.group()
@@ -98,20 +36,22 @@ def benchmark() -> None:
 @benchmark.command()
 @click.argument("bundle", type=_PATH)
 @click.option("--data", required=True, type=_PATH, help="The folder that holds crohme/.")
-@click.option("--sets", type=_List(str), default="2014,2016", show_default=True, metavar="LIST")
+@click.option(
+    "--sets", callback=options.names, default="2014,2016", show_default=True, metavar="LIST"
+)
 @click.option(
     "--from",
     "kinds",
-    type=_List(str),
+    callback=options.names,
     default="ink,bitmaps",
     show_default=True,
     metavar="LIST",
     help="The distributed InkML, or the canonical bitmaps.",
 )
-@_precision
-@_beam
-@_grammar
-@_limit
+@options.precision
+@options.beam
+@options.grammar
+@options.limit
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -119,7 +59,7 @@ def benchmark() -> None:
     help="Processes, of one thread each. [default: a processor each]",
 )
 @click.option("--readings", type=_PATH, metavar="DIR", help="Write every reading, a file a row.")
-@_json
+@options.json_report
 def accuracy(
     bundle: Path,
     data: Path,
@@ -150,8 +90,8 @@ def accuracy(
     from .report import row_of, write_json
 
     if unknown := sorted(set(kinds) - set(KINDS)):
-        raise click.BadParameter(f"--from: expected {' or '.join(KINDS)}, found {unknown[0]}")
-    opened, report = _begin("accuracy", bundle)
+        raise click.UsageError(f"--from: expected {' or '.join(KINDS)}, found {unknown[0]}")
+    opened, report = _begin("accuracy", bundle, json_file)
     report["options"] = {"grammar": grammar, "limit": limit}
     rows: list[dict[str, Any]] = []
     if readings is not None:
@@ -174,7 +114,7 @@ def accuracy(
         data,
         test_sets=sets,
         kinds=kinds,
-        precisions=precisions,
+        precisions=_precisions(opened, precisions),
         beams=beams,
         constrain=grammar,
         limit=limit,
@@ -186,16 +126,291 @@ def accuracy(
             click.echo(f"{' '.join(row.cells()[:4])}: {count} not read: {message}", err=True)
 
 
-def _begin(name: str, path: Path, json_file: Path | None = None) -> tuple[Bundle, dict[str, Any]]:
+@benchmark.command()
+@click.argument("bundle", type=_PATH)
+@click.argument("data", type=_PATH)
+@options.precision
+@options.beam
+@options.grammar
+@options.limit
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Of the encoder; the step always has one.",
+)
+@options.json_report
+def latency(
+    bundle: Path,
+    data: Path,
+    precisions: tuple[str, ...],
+    beams: tuple[int, ...],
+    grammar: bool,
+    limit: int | None,
+    threads: int,
+    json_file: Path | None,
+) -> None:
+    """Time every formula of DATA, in every precision and with every beam.
+
+    All take turns at every formula, in one process, so that their ratios are fair; name one
+    --precision and one --beam to have the process for itself. Times are of the wall clock, from
+    strokes (or a file's bytes) in memory to LaTeX.
+
+    \b
+    Examples:
+      inktex benchmark latency my-bundle 2016.inkset
+      inktex benchmark latency my-bundle 2016.inkset --precision int8 --beam 1 --json latency.json
+      inktex benchmark latency my-bundle examples/ --threads 4
+    """
+    from .formulas import load_formulas
+    from .latency import measure_latency
+
+    opened, report = _begin("latency", bundle, json_file)
+    measured = measure_latency(
+        opened,
+        load_formulas(data, limit),
+        precisions=_precisions(opened, precisions),
+        beams=beams,
+        threads=threads,
+        constrain=grammar,
+    )
+    click.echo(measured)
+    if measured.skipped:
+        click.echo(f"{measured.skipped} formulas could not be read", err=True)
+    _end(report, json_file, threads=threads, grammar=grammar, **measured.to_dict())
+
+
+@benchmark.command()
+@click.argument("bundle", type=_PATH)
+@click.argument("data", type=_PATH)
+@options.precision
+@options.beam
+@options.limit
+@click.option(
+    "--passes",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    metavar="K",
+    help="How often to read all of it: growth is from the first pass to the last.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes measured at the same time. [default: a processor each]",
+)
+@options.json_report
+def memory(
+    bundle: Path,
+    data: Path,
+    precisions: tuple[str, ...],
+    beams: tuple[int, ...],
+    limit: int | None,
+    passes: int,
+    workers: int | None,
+    json_file: Path | None,
+) -> None:
+    """Measure the memory (RSS) of fresh processes that read DATA, and whether it grows.
+
+    One process, with one thread, for every precision and beam.
+
+    \b
+    Examples:
+      inktex benchmark memory my-bundle 2016.inkset
+      inktex benchmark memory my-bundle 2016.inkset --precision int8 --beam 5 --limit 300
+    """
+    from ..runtimes.processors import available_processors
+    from .formulas import load_formulas
+    from .memory import measure_memory, report_of
+
+    opened, report = _begin("memory", bundle, json_file)
+    rows = measure_memory(
+        opened,
+        load_formulas(data, limit),
+        precisions=_precisions(opened, precisions),
+        beams=beams,
+        passes=passes,
+        workers=workers or available_processors(),
+    )
+    click.echo(report_of(rows))
+    _end(report, json_file, rows=[row.to_dict() for row in rows])
+
+
+@benchmark.command()
+@click.argument("bundle", type=_PATH)
+@click.argument("file", type=_PATH)
+@options.precision
+@options.one_beam
+@options.threads
+@click.option(
+    "--runs",
+    type=click.IntRange(min=1),
+    default=11,
+    show_default=True,
+    metavar="K",
+    help="How often to start each.",
+)
+@options.json_report
+def start(
+    bundle: Path,
+    file: Path,
+    precisions: tuple[str, ...],
+    beam: int | None,
+    threads: int | None,
+    runs: int,
+    json_file: Path | None,
+) -> None:
+    """Time `inktex recognize FILE` in fresh processes, from their start to the answer.
+
+    An editable installation is found more slowly than an ordinary one: measure with an ordinary
+    one what users will see.
+
+    \b
+    Examples:
+      inktex benchmark start my-bundle examples/square.inkml
+      inktex benchmark start my-bundle photo.png --precision int8 --runs 21
+    """
+    from .start import measure_start
+
+    opened, report = _begin("start", bundle, json_file)
+    measured = measure_start(
+        opened,
+        file,
+        precisions=_precisions(opened, precisions),
+        beam=beam,
+        threads=threads,
+        runs=runs,
+    )
+    click.echo(measured)
+    _end(report, json_file, beam=beam, threads=threads, **measured.to_dict())
+
+
+@benchmark.command()
+@click.argument("bundle", type=_PATH)
+@click.argument("data", type=_PATH)
+@click.option(
+    "--files",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="How many to write; the formulas come again where they are fewer.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["inkml", "png"]),
+    default="inkml",
+    show_default=True,
+    help="As what to write ink.",
+)
+@options.one_precision
+@options.one_beam
+@options.threads
+@options.json_report
+def throughput(
+    bundle: Path,
+    data: Path,
+    files: int,
+    kind: str,
+    precision: str,
+    beam: int | None,
+    threads: int | None,
+    json_file: Path | None,
+) -> None:
+    """Count the formulas a second of `inktex recognize FOLDER`, and watch its memory.
+
+    The formulas of DATA are written into a folder, as files; one process reads it.
+
+    \b
+    Examples:
+      inktex benchmark throughput my-bundle 2016.inkset
+      inktex benchmark throughput my-bundle 2016.inkset --kind png --beam 5 --threads 1
+    """
+    from .formulas import load_formulas, spread
+    from .throughput import measure_throughput
+
+    opened, report = _begin("throughput", bundle, json_file)
+    if precision != "auto":
+        _precisions(opened, (precision,))
+    measured = measure_throughput(
+        opened,
+        spread(load_formulas(data), files),
+        files=files,
+        kind=kind,
+        precision=precision,
+        beam=beam,
+        threads=threads,
+    )
+    click.echo(measured)
+    chosen = {"precision": precision, "beam": beam, "threads": threads, "kind": kind}
+    _end(report, json_file, **chosen, **measured.to_dict())
+
+
+@benchmark.command()
+@click.argument("bundle", type=_PATH)
+@click.option(
+    "--install",
+    metavar="WHAT",
+    help="Install this (a wheel, a checkout, a name) into a fresh virtual environment, and weigh "
+    "what comes with it; needs the network.",
+)
+@options.json_report
+def size(bundle: Path, install: str | None, json_file: Path | None) -> None:
+    """Weigh a bundle, and an installation.
+
+    \b
+    Examples:
+      inktex benchmark size my-bundle
+      inktex benchmark size my-bundle --install .
+      inktex benchmark size my-bundle --install dist/inktex-0.1.0-py3-none-any.whl
+    """
+    from .size import bundle_size, install_size
+
+    opened, report = _begin("size", bundle, json_file)
+    weighed = bundle_size(opened)
+    click.echo(weighed)
+    found: dict[str, Any] = {"bundle_size": weighed.to_dict()}
+    if install is not None:
+        installed = install_size(install)
+        click.echo(f"\n{installed}")
+        found["install_size"] = installed.to_dict()
+    _end(report, json_file, **found)
+
+
+def _precisions(bundle: Bundle, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """The precisions to measure; of all, fp32 first, as the others are compared with the first."""
+    from ..core.errors import BundleError
+
+    there = dict.fromkeys(variant.precision for variant in bundle.manifest.variants)
+    if asked == ("all",):
+        return tuple(sorted(there, key=lambda each: each != "fp32"))
+    for precision in asked:
+        if precision not in there:
+            raise BundleError(
+                f"{bundle.path}: expected a variant {precision}, found {', '.join(there)}; name "
+                "those you want with --precision"
+            )
+    return asked
+
+
+def _begin(name: str, path: Path, json_file: Path | None) -> tuple[Bundle, dict[str, Any]]:
     """The bundle, and the head of a report on it, which is printed."""
     from ..core.bundle import Bundle
     from ..core.errors import DataError
-    from .report import describe, environment, heading
+    from .report import command_line, describe, environment, heading
 
     if json_file is not None and not json_file.parent.is_dir():
         raise DataError(f"--json: expected an existing folder, found none at {json_file.parent}")
     bundle = Bundle.open(path)
-    report = {"benchmark": name, "environment": environment(), "bundle": describe(bundle)}
+    report: dict[str, Any] = {
+        "benchmark": name,
+        "command": command_line(),
+        "environment": environment(),
+        "bundle": describe(bundle),
+    }
     load = report["environment"]["load_1m"]
     if load is not None and load > _BUSY:
         click.echo(
@@ -203,3 +418,11 @@ def _begin(name: str, path: Path, json_file: Path | None = None) -> tuple[Bundle
         )
     click.echo(f"{heading(report['environment'], report['bundle'])}\n")
     return bundle, report
+
+
+def _end(report: dict[str, Any], json_file: Path | None, **found: Any) -> None:
+    """Write the report."""
+    from .report import write_json
+
+    if json_file is not None:
+        write_json(json_file, {**report, **found})

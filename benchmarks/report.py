@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -53,6 +54,11 @@ def environment() -> dict[str, Any]:
     facts["load_1m"] = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     facts["date"] = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return facts
+
+
+def command_line() -> str:
+    """The command that runs, to be repeated."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:

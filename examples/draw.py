@@ -57,7 +57,7 @@ class Example:
 
 EXAMPLES = (
     Example("01-square.inkml", "x ^ { 2 }"),
-    Example("02-addition.json", "1 3 + 2 9 = 4 2"),
+    Example("02-product.json", r"1 2 \times 3 4 = 4 0 8"),
     Example("03-fraction.png", r"\frac { a + b } { c }"),
     Example("04-euler.inkml", r"e ^ { i \pi } + 1 = 0"),
     Example("05-root.png", r"\sqrt { x ^ { 2 } + y ^ { 2 } }", "board", 0.1, 3.5),
@@ -74,7 +74,7 @@ EXAMPLES = (
     Example("13-polynomial.inkml", "z ^ { 3 } - 6 z + 8 7 \\neq 0"),
     Example("14-continued-fraction.png",
             r"1 + \frac { 1 } { 1 + \frac { 1 } { x } }", scale=0.06, pen_px=1.5),
-    Example("15-function.inkml", r"f ( x , y ) = x ^ { n } \times y ^ { n + 1 }"),
+    Example("15-function.inkml", "f ( x , y ) = 3 x ^ { n } + 5 y"),
     Example("16-arithmetic-sum.inkml",
             r"\sum \limits _ { k = 1 } ^ { n } k = \frac { n ( n + 1 ) } { 2 }"),
     Example("17-sum-of-roots.inkml",

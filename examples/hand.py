@@ -39,7 +39,7 @@ GAPS = {
     "(": 9.0,
 }
 """Room around a symbol; between two neighbours the greater of theirs is left."""
-GAP = 15.0
+GAP = 16.0
 STACKED = (r"\sum", r"\lim")
 """Their limits go below and above; those of an integral go to its side."""
 
@@ -240,12 +240,12 @@ class Hand:
                 continue
             # A subscript's letters hang over the baseline, a superscript's stand above the
             # middle of a small letter and below the top of a high one.
-            up = min(-22.0, bottom + 4) if mark == "_" else max(44.0, top - 30)
+            up = min(-22.0, bottom + 4) if mark == "_" else max(51.0, top - 30)
             up += self.vary(3)
             start = base.reach(up + low * SCRIPT - 10, up + high * SCRIPT + 10)
             if mark == "^":
-                start = max(start, right - 12)
-            whole += script.changed(SCRIPT, start + 8 + self.vary(2), up)
+                start = max(start, right - 6)
+            whole += script.changed(SCRIPT, start + 11 + self.vary(2), up)
         return whole
 
     def construction(self, name: str) -> Box:

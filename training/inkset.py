@@ -100,7 +100,8 @@ def load_inkset(path: Path) -> list[Expression]:
             f"expected a data set at {path}, found none; make one with `inktex data import`"
         )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # numpy itself would leave a damaged file open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             header = json.loads(arrays["header"].tobytes())
             version = header["format_version"]
             if version == FORMAT_VERSION:

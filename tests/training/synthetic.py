@@ -68,7 +68,7 @@ def expression(number: int, writer: str = "") -> Expression:
     page = Layout(rng)
     if number % 3 == 0:
         page.symbol(first, 0, 0)
-        page.symbol(rng.choice(["+", "-"]), 11, 0)
+        page.symbol("+-"[rng.integers(2)], 11, 0)
         page.symbol(second, 22, 0)
     elif number % 3 == 1:
         page.symbol(first, 0, 0)
@@ -121,12 +121,11 @@ def vocabulary() -> Vocabulary:
     return Vocabulary.from_captions(each.caption for each in expressions(60))
 
 
-def network(seed: int = 0, recipe: Recipe | None = None) -> RecognizerNetwork:
+def network(seed: int = 0) -> RecognizerNetwork:
     """Not trained, but no part of it does nothing: weights and running means that start at zero,
     or variances that start at one, are drawn at random."""
     torch.manual_seed(seed)
-    settings = (recipe or globals()["recipe"]()).model
-    made = build_network(settings, vocabulary())
+    made = build_network(recipe().model, vocabulary())
     with torch.no_grad():
         for name, tensor in made.state_dict().items():
             if name.endswith(("running_mean", "bias")):

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from inktex.core.errors import InputError
+from inktex.training.budget import Budget
+from inktex.training.checkpoint import Progress
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90s", Budget(90, "s")),
+        ("150m", Budget(9000, "s")),
+        ("2.5h", Budget(9000, "s")),
+        ("40epochs", Budget(40, "epochs")),
+        ("1epoch", Budget(1, "epochs")),
+        ("0.5 epochs", Budget(0.5, "epochs")),
+        (" 1000steps ", Budget(1000, "steps")),
+        ("1step", Budget(1, "steps")),
+    ],
+)
+def test_a_budget_is_read(text: str, expected: Budget) -> None:
+    assert Budget.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "150", "m", "-5m", "0m", "0.0epochs", "1d", "10 minutes", "1e3s", "5m5s", "nan s"]
+)
+def test_another_text_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected a budget such as 150m"):
+        Budget.parse(text)
+
+
+def test_the_share_used_is_of_the_unit_and_at_most_one() -> None:
+    progress = Progress(steps=30, batches=60, elapsed_s=45.0)
+    assert Budget(90, "s").share(progress, 10) == pytest.approx(0.5)
+    assert Budget(120, "steps").share(progress, 10) == pytest.approx(0.25)
+    assert Budget(4, "epochs").share(progress, 10) == pytest.approx(0.75)
+    assert Budget(10, "s").share(progress, 10) == 1.0

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from inktex.core.errors import DataError
+from inktex.training.recipe import RECIPES, ModelSettings, Optimisation, Recipe, edge
+
+
+def test_a_recipe_survives_a_journey_through_json() -> None:
+    recipe = edge().override({"model.widths": "[8, 16, 24, 32]", "augmentation.pen": "[1, 2.5]"})
+    returned = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
+    assert returned == recipe
+    assert returned.model.widths == (8, 16, 24, 32)
+    assert returned.augmentation.pen == (1.0, 2.5)
+
+
+def test_every_name_makes_the_recipe_of_that_name() -> None:
+    assert {name: make().name for name, make in RECIPES.items()} == {name: name for name in RECIPES}
+
+
+def test_values_are_replaced_with_their_type() -> None:
+    recipe = edge().override(
+        {
+            "optimisation.batch_size": "16",
+            "optimisation.learning_rate": "1",
+            "optimisation.precision": "fp32",
+            "augmentation.pen": "[1, 2]",
+            "seed": "7",
+            "name": "123",
+        }
+    )
+    assert recipe.optimisation.batch_size == 16
+    assert recipe.optimisation.precision == "fp32"
+    assert (recipe.seed, recipe.name) == (7, "123")
+    for number in (recipe.optimisation.learning_rate, *recipe.augmentation.pen):
+        assert type(number) is float
+    assert recipe.model == edge().model
+    assert edge().optimisation.batch_size != 16
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("optimisation.batchsize", "16", "expected one of .*batch_size.*found 'batchsize'"),
+        ("optimization.batch_size", "16", "expected one of .*optimisation.*'optimization'"),
+        ("optimisation", "16", "reads like optimisation.batch_size"),
+        ("seed.more", "16", "reads like optimisation.batch_size"),
+        ("", "16", "expected one of"),
+        ("optimisation.batch_size", "16.5", "expected a value like 32, found '16.5'"),
+        ("optimisation.batch_size", "many", "expected a value like 32, found 'many'"),
+        ("optimisation.batch_size", "true", "expected a value like 32"),
+        ("optimisation.batch_size", "0", "1 or more"),
+        ("optimisation.learning_rate", "NaN", "expected a value like"),
+        ("optimisation.learning_rate", '"0.1"', "expected a value like"),
+        ("optimisation.precision", "fp16", "bf16 or fp32"),
+        ("optimisation.warmup", "1", "below 1"),
+        ("model.widths", "[1, 2]", "expected a value like"),
+        ("model.widths", "64", "expected a value like"),
+        ("augmentation.pen", '["thin", "thick"]', "expected a value like"),
+        ("model.features", "250", "multiple of heads and of 4"),
+        ("model.heads", "0", "multiple of heads"),
+    ],
+)
+def test_a_bad_setting_says_what_was_expected(name: str, value: str, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        edge().override({name: value})
+
+
+def test_features_are_cut_evenly() -> None:
+    ModelSettings(features=24, heads=6)
+    with pytest.raises(DataError, match="250 features"):
+        ModelSettings(features=250, heads=8)
+    with pytest.raises(DataError, match="precision"):
+        Optimisation(precision="half")
