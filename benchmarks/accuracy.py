@@ -17,7 +17,7 @@ from ..core.metrics import Score
 from ..training.crohme import import_inkml, read_captions
 from ..training.evaluation import Reading, Sample, load_samples, score_readings
 from .formulas import spread
-from .progress import Progress
+from ..core.progress import Progress
 
 if TYPE_CHECKING:
     from ..core.recognizer import Recognizer

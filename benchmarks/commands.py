@@ -23,13 +23,13 @@ def benchmark() -> None:
 
     Tables come out as Markdown, on standard output; progress on standard error. DATA is an ink set
     (`inktex data import`), or a zip or folder of InkML, JSON strokes or images. Leave the machine
-    alone meanwhile.
+    alone while times are taken.
 
     \b
     Examples:
       inktex benchmark accuracy my-bundle --data ../shared/data
       inktex benchmark latency my-bundle 2016.inkset
-      inktex benchmark start my-bundle examples/square.inkml
+      inktex benchmark start my-bundle examples/01-square.inkml
     """
 
 
@@ -167,7 +167,7 @@ def latency(
     from .formulas import load_formulas
     from .latency import measure_latency
 
-    opened, report = _begin("latency", bundle, json_file)
+    opened, report = _begin("latency", bundle, json_file, timed=True)
     measured = measure_latency(
         opened,
         load_formulas(data, limit),
@@ -270,12 +270,12 @@ def start(
 
     \b
     Examples:
-      inktex benchmark start my-bundle examples/square.inkml
+      inktex benchmark start my-bundle examples/01-square.inkml
       inktex benchmark start my-bundle photo.png --precision int8 --runs 21
     """
     from .start import measure_start
 
-    opened, report = _begin("start", bundle, json_file)
+    opened, report = _begin("start", bundle, json_file, timed=True)
     measured = measure_start(
         opened,
         file,
@@ -332,7 +332,7 @@ def throughput(
     from .formulas import load_formulas, spread
     from .throughput import measure_throughput
 
-    opened, report = _begin("throughput", bundle, json_file)
+    opened, report = _begin("throughput", bundle, json_file, timed=True)
     if precision != "auto":
         _precisions(opened, (precision,))
     measured = measure_throughput(
@@ -354,8 +354,8 @@ def throughput(
 @click.option(
     "--install",
     metavar="WHAT",
-    help="Install this (a wheel, a checkout, a name) into a fresh virtual environment, and weigh "
-    "what comes with it; needs the network.",
+    help="Install this (a wheel, a checkout, a name) into an empty folder, and weigh it with all "
+    "that it needs; needs the network.",
 )
 @options.json_report
 def size(bundle: Path, install: str | None, json_file: Path | None) -> None:
@@ -396,7 +396,9 @@ def _precisions(bundle: Bundle, asked: tuple[str, ...]) -> tuple[str, ...]:
     return asked
 
 
-def _begin(name: str, path: Path, json_file: Path | None) -> tuple[Bundle, dict[str, Any]]:
+def _begin(
+    name: str, path: Path, json_file: Path | None, *, timed: bool = False
+) -> tuple[Bundle, dict[str, Any]]:
     """The bundle, and the head of a report on it, which is printed."""
     from ..core.bundle import Bundle
     from ..core.errors import DataError
@@ -412,7 +414,7 @@ def _begin(name: str, path: Path, json_file: Path | None) -> tuple[Bundle, dict[
         "bundle": describe(bundle),
     }
     load = report["environment"]["load_1m"]
-    if load is not None and load > _BUSY:
+    if timed and load is not None and load > _BUSY:
         click.echo(
             f"inktex: note: the machine is at work (load {load}); times will be too long", err=True
         )

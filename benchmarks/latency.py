@@ -16,7 +16,7 @@ from ..core.errors import DataError, InputError
 from ..core.step_model import StepModel
 from ..runtimes import load
 from .formulas import Formula, spread
-from .progress import Progress
+from ..core.progress import Progress
 from .report import table
 
 HEADER = (

@@ -16,7 +16,7 @@ from typing import Any
 from ..core.bundle import Bundle
 from ..core.errors import DataError, InktexError
 from .formulas import Formula, write_files
-from .progress import Progress
+from ..core.progress import Progress
 from .report import MB, table
 
 HEADER = (

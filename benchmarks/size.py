@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
-import venv
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,12 +49,12 @@ class BundleSize:
 
 @dataclass(frozen=True)
 class InstallSize:
-    """Bytes that an installation added to an empty virtual environment, pip not counted.
+    """Bytes that an installation takes, Python and pip not counted.
 
     Attributes:
         source: what was installed.
-        packages: bytes by top-level folder or file of site-packages, largest first.
-        total: all that came, scripts and compiled bytecode included.
+        packages: bytes by top-level folder or file, as in site-packages, largest first.
+        total: all of it, scripts and compiled bytecode included.
     """
 
     source: str
@@ -93,7 +93,9 @@ def bundle_size(bundle: Bundle) -> BundleSize:
 
 
 def install_size(source: str) -> InstallSize:
-    """Install `source` with pip into a fresh virtual environment, and weigh what came.
+    """Install `source`, with all that it needs, into an empty folder, and weigh what is there.
+
+    Whatever is installed already is installed again, as on a fresh machine.
 
     Args:
         source: what `pip install` takes: a wheel, a checkout, a name. What it needs is fetched
@@ -103,37 +105,14 @@ def install_size(source: str) -> InstallSize:
         InktexError: the installation failed.
     """
     with tempfile.TemporaryDirectory(prefix="inktex-") as place:
-        folder = Path(place).resolve()
-        venv.create(folder, with_pip=True)
-        before = _files(folder)
-        python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-        command = [str(python), "-m", "pip", "install", "--quiet", source]
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", place, source]
         environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        environment.pop("PYTHONPATH", None)  # or packages of this environment would count as there
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             said = done.stderr.strip().splitlines() or ["nothing"]
             raise InktexError(f"`pip install {source}` failed: {said[-1]}")
-        after = _files(folder)
-    # what pip itself compiled or wrote while it ran is not the installation's
-    added = {path: size for path, size in after.items() if path not in before and not _is_pip(path)}
-    packages: Counter[str] = Counter()
-    for path, size in added.items():
-        parts = path.parts
-        if "site-packages" in parts:
-            packages[parts[parts.index("site-packages") + 1]] += size
-    return InstallSize(source, dict(packages.most_common()), sum(added.values()))
-
-
-def _files(folder: Path) -> dict[Path, int]:
-    """Bytes of every file below `folder`, by its path in it."""
-    return {
-        path.relative_to(folder): path.stat().st_size
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_symlink()
-    }
-
-
-def _is_pip(path: Path) -> bool:
-    parts = path.parts
-    return "site-packages" in parts and parts[parts.index("site-packages") + 1] == "pip"
+        packages: Counter[str] = Counter()
+        for path in Path(place).rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                packages[path.relative_to(place).parts[0]] += path.stat().st_size
+    return InstallSize(source, dict(packages.most_common()), packages.total())

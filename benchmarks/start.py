@@ -15,7 +15,7 @@ from typing import Any
 
 from ..core.bundle import Bundle
 from ..core.errors import DataError
-from .progress import Progress
+from ..core.progress import Progress
 from .report import table
 
 HEADER = ("process", "median ms", "least ms", "most ms", "first run ms")

@@ -13,7 +13,7 @@ from typing import Any
 from ..core.bundle import Bundle
 from ..core.errors import InktexError, RuntimeUnavailable
 from .formulas import Formula, write_files
-from .progress import Progress
+from ..core.progress import Progress
 from .report import MB, table
 from .resident import resident
 from .start import inktex_command

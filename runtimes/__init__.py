@@ -2,7 +2,7 @@
 
 >>> import inktex.runtimes
 >>> recognizer = inktex.runtimes.load()                    # doctest: +SKIP
->>> recognizer("examples/square.inkml").latex              # doctest: +SKIP
+>>> recognizer("examples/01-square.inkml").latex              # doctest: +SKIP
 'x^{2}'
 
 A runtime is an entry point of the group `inktex.runtimes`, named as the target of the variants it

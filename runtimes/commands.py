@@ -21,7 +21,7 @@ _FEW = 3  # for so few a progress bar is only in the way
 
 _EPILOG = """\b
 Examples:
-  inktex recognize examples/square.inkml     one file: just its LaTeX
+  inktex recognize examples/01-square.inkml     one file: just its LaTeX
   inktex recognize notes/                    a folder, with all below it: path TAB LaTeX
   inktex recognize 'notes/**/*.png'          a pattern (quoted: the shell need not know it)
   cat x.inkml | inktex recognize -           standard input

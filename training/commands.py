@@ -52,7 +52,8 @@ def import_(
       inktex data import 2014.zip --captions 2014.tsv -o 2014.inkset --report skipped.json
     """
     from ..core.errors import DataError
-    from .crohme import import_inkml, read_captions
+    from ..core.progress import Progress
+    from .crohme import count_ink_files, import_inkml, read_captions
     from .inkset import SUFFIX, fingerprint, save_inkset
 
     if output.suffix != SUFFIX:
@@ -62,7 +63,9 @@ def import_(
     for path in (*sources, *([captions] if captions else [])):
         if not path.exists():
             raise DataError(f"expected data at {path}, found nothing; check the path")
-    expressions, result = import_inkml(sources, read_captions(captions) if captions else None)
+    known = read_captions(captions) if captions else None
+    with Progress(count_ink_files(sources), "files read") as progress:
+        expressions, result = import_inkml(sources, known, progress)
     if report is not None:
         content = {"skipped": result.skipped, "disagreements": result.disagreements}
         report.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -17,6 +17,7 @@ from ..core.errors import DataError, InktexError
 from ..core.ink import Ink, read_ink
 from ..core.latex import normalize, tokenize
 from ..core.mathml import latex_tokens
+from ..core.progress import Progress
 from .inkset import Expression
 
 _INKLESS = frozenset(["{", "}", "^", "_", "\\limits"])
@@ -109,8 +110,24 @@ def ink_files(path: Path) -> Iterator[tuple[str, bytes]]:
         )
 
 
+def count_ink_files(paths: Sequence[Path]) -> int:
+    """How many files `import_inkml` will read."""
+    count = 0
+    for path in paths:
+        if path.is_dir():
+            count += sum(1 for _ in path.rglob("*.inkml"))
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                count += sum(name.endswith(".inkml") for name in archive.namelist())
+        else:
+            count += 1
+    return count
+
+
 def import_inkml(
-    paths: Sequence[Path], captions: dict[str, tuple[str, ...]] | None = None
+    paths: Sequence[Path],
+    captions: dict[str, tuple[str, ...]] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[Expression], ImportReport]:
     """Read all InkML files under `paths`.
 
@@ -118,6 +135,7 @@ def import_inkml(
         captions: by identifier; they win over the captions in the files, and files without one
             are skipped. Without them the captions come from the layout tree, or, where a file
             has none, from its annotated LaTeX.
+        progress: told of every file.
 
     Returns:
         The expressions and a report of what was skipped and why.
@@ -127,6 +145,8 @@ def import_inkml(
     seen: set[str] = set()
     for path in paths:
         for name, data in ink_files(path):
+            if progress is not None:
+                progress.advance()
             identifier = PurePosixPath(name).stem
             try:
                 if identifier in seen:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Any
 
 from ..core.errors import DataError
 from ..core.metrics import Score, score
+from ..core.progress import Progress
 from .inkset import SUFFIX, load_inkset
 
 
@@ -79,20 +78,17 @@ def load_samples(data: Path, captions: Path | None = None) -> list[Sample]:
 def read_all(
     read: Callable[[Any], tuple[Sequence[str], float]], samples: Sequence[Sample]
 ) -> list[Reading]:
-    """Read every sample, with a line of progress on a terminal.
+    """Read every sample, and show how far it is.
 
     Args:
         read: source -> tokens and confidence.
     """
     readings = []
-    began = time.monotonic()
-    for number, sample in enumerate(samples, 1):
-        tokens, confidence = read(sample.source)
-        readings.append(Reading(sample.identifier, sample.caption, tuple(tokens), confidence))
-        if sys.stderr.isatty():
-            left_s = (time.monotonic() - began) / number * (len(samples) - number)
-            end = "\r" if number < len(samples) else "\n"
-            print(f"{number}/{len(samples)}, {left_s:.0f} s left ", end=end, file=sys.stderr)
+    with Progress(len(samples), "formulas read") as progress:
+        for sample in samples:
+            tokens, confidence = read(sample.source)
+            readings.append(Reading(sample.identifier, sample.caption, tuple(tokens), confidence))
+            progress.advance()
     return readings
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import signal
 import threading
@@ -318,23 +319,21 @@ def train(
         resume,
         validate_every_s,
     )
-    trainer = lightning.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
-        max_epochs=1,
-        gradient_clip_val=settings.gradient_clip,
-        callbacks=[callback],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        logger=False,
-    )
-    skip = callback.progress.batches
-    dataset = _StreamDataset(stream, skip + trainer.global_rank, trainer.world_size)
-    with warnings.catch_warnings(), callback.interruptible():
-        # rendering takes 1 ms of the 25 ms an expression costs: workers would only steal cores
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    with _quiet_lightning(), callback.interruptible():
+        trainer = lightning.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
+            max_epochs=1,
+            gradient_clip_val=settings.gradient_clip,
+            callbacks=[callback],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            logger=False,
+        )
+        skip = callback.progress.batches
+        dataset = _StreamDataset(stream, skip + trainer.global_rank, trainer.world_size)
         trainer.fit(module, DataLoader(dataset, batch_size=None))
     if callback.interrupted:
         raise KeyboardInterrupt
@@ -355,6 +354,22 @@ def _check_captions(
             f"{len(longest.caption)} in {longest.identifier}; leave it out, or start anew with "
             f"--set model.max_length={len(longest.caption) + 1}"
         )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Lightning without its notes on devices that are not there, services and deprecations."""
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # rendering takes 1 ms of the 25 ms an expression costs: workers would only steal cores
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def learning_rate(share: float, settings: Optimisation) -> float:

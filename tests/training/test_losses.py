@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from inktex.training.batches import Batch, Drawing, collate, draw
+from inktex.training.inkset import Expression
+from inktex.training.losses import losses
+
+from .synthetic import expressions, network, vocabulary
+
+
+def batch(count: int = 4) -> Batch:
+    made = expressions(count)
+    return collate(made, [draw(each) for each in made], vocabulary())
+
+
+def on_paper(drawing: Drawing, height: int, width: int) -> Drawing:
+    """The same on paper of a fixed size, so that a batch pads nothing."""
+    h, w = drawing.image.shape
+    return Drawing(np.pad(drawing.image, ((0, height - h), (0, width - w))), drawing.strokes)
+
+
+def test_losses_are_positive_and_finite() -> None:
+    found = losses(network(), batch(), 0.1, 2)
+    for value in found:
+        assert value.shape == ()
+        assert torch.isfinite(value)
+        assert value > 0
+    assert found.tokens < 4 * math.log(len(vocabulary()))
+
+
+def test_padding_costs_nothing() -> None:
+    """The loss of two formulas together is the mean of theirs, weighted by tokens."""
+    made = [expressions(3)[0], expressions(3)[2]]  # of 3 and 7 tokens
+    drawings = [on_paper(draw(each), 64, 96) for each in made]
+    words, net = vocabulary(), network()
+    both = losses(net, collate(made, drawings, words), 0.0, 2)
+    parts = [
+        losses(net, collate([each], [drawing], words), 0.0, 2)
+        for each, drawing in zip(made, drawings, strict=True)
+    ]
+    steps = torch.tensor([4.0, 8.0])
+    tokens = torch.stack([part.tokens for part in parts])
+    torch.testing.assert_close(both.tokens, (tokens * steps).sum() / 12, atol=1e-4, rtol=1e-4)
+    inked = torch.tensor([3.0, 3.0])
+    alignment = torch.stack([part.alignment for part in parts])
+    torch.testing.assert_close(
+        both.alignment, (alignment * inked).sum() / 6, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_without_known_ink_only_tokens_cost() -> None:
+    made = [
+        Expression(each.identifier, "", each.caption, each.strokes, ((),) * len(each.caption))
+        for each in expressions(3)
+    ]
+    plain = collate(made, [draw(each) for each in made], vocabulary())
+    found = losses(network(), plain, 0.1, 2)
+    assert found.alignment == found.symbols == 0
+    assert found.tokens > 0
+    sum(found).backward()  # type: ignore[union-attr]
+
+
+def test_the_alignment_is_that_of_the_layers_named() -> None:
+    net, one = network(), batch()
+    last, both, many = (losses(net, one, 0.1, layers).alignment for layers in (1, 2, 9))
+    assert losses(net, one, 0.1, 0).alignment == 0
+    assert last != both
+    assert both == many  # there are but two
+
+
+def test_attention_on_the_ink_costs_nothing() -> None:
+    """Where a formula has but one cell with ink, all attention falls on the token's own."""
+    net = network()
+    dot = Expression("dot", "", ("-",), (np.zeros((1, 2), np.float32),), ((0,),))
+    image = np.zeros((32, 32), np.uint8)
+    image[12, 12] = 255
+    one = collate([dot], [Drawing(image, [np.array([[12.5, 12.5]])])], vocabulary())
+    assert net.inked(one.images).sum() == 1
+    assert losses(net, one, 0.0, 2).alignment.item() == pytest.approx(0, abs=1e-5)
+    assert losses(net, batch(), 0.0, 2).alignment.item() > 0.1
+
+
+def test_symbols_are_asked_of_cells_with_their_ink() -> None:
+    """Logits that say the right symbol in every cell cost less than any others."""
+    words, net, one = vocabulary(), network(), batch(1)
+    with torch.no_grad():
+        net.symbol_head.weight.zero_()
+        net.symbol_head.bias.zero_()
+    blind = losses(net, one, 0.0, 2).symbols
+    torch.testing.assert_close(blind, torch.tensor(math.log(len(words))), atol=1e-4, rtol=1e-4)
+    with torch.no_grad():
+        for token in set(expressions(1)[0].caption):
+            net.symbol_head.bias[words.index[token]] = 5.0
+    assert losses(net, one, 0.0, 2).symbols < blind
+
+
+def test_a_tiny_batch_is_learnt_by_heart() -> None:
+    torch.manual_seed(0)
+    net, one = network().train(), batch()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    history = []
+    for _ in range(30):
+        found = losses(net, one, 0.0, 2)
+        total = found.tokens + 0.3 * found.alignment + 0.5 * found.symbols
+        assert torch.isfinite(total)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        history.append([float(value.detach()) for value in found])
+    for first, last in zip(history[0], history[-1], strict=True):
+        assert last < 0.6 * first
