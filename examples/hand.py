@@ -33,13 +33,13 @@ RECORDER_UNITS = 5
 """Of the recorder, in one unit of the glyph table."""
 
 GAPS = {
-    **dict.fromkeys(("=", r"\leq", r"\neq", r"\rightarrow"), 24.0),
-    **dict.fromkeys(("+", "-", r"\pm", r"\times"), 20.0),
-    **dict.fromkeys((r"\sin", r"\cos", r"\lim", r"\frac", r"\sum", r"\int"), 20.0),
-    "(": 9.0,
+    **dict.fromkeys(("=", r"\leq", r"\neq", r"\rightarrow"), 42.0),
+    **dict.fromkeys(("+", "-", r"\pm", r"\times"), 33.0),
+    **dict.fromkeys((r"\sin", r"\cos", r"\lim", r"\frac", r"\sum", r"\int"), 26.0),
+    "(": 14.0,
 }
 """Room around a symbol; between two neighbours the greater of theirs is left."""
-GAP = 16.0
+GAP = 19.0
 STACKED = (r"\sum", r"\lim")
 """Their limits go below and above; those of an integral go to its side."""
 
@@ -136,7 +136,7 @@ class Hand:
     Args:
         seed: of all that varies. `random.Random` is used, whose sequence, unlike numpy's, is
             promised to stay the same in later versions.
-        neatness: 1 writes as in the examples, less writes more carelessly.
+        neatness: 1 is that of the examples; less varies more.
     """
 
     def __init__(self, seed: int, neatness: float = 1.0) -> None:
@@ -240,7 +240,7 @@ class Hand:
                 continue
             # A subscript's letters hang over the baseline, a superscript's stand above the
             # middle of a small letter and below the top of a high one.
-            up = min(-22.0, bottom + 4) if mark == "_" else max(51.0, top - 30)
+            up = min(-31.0, bottom + 4) if mark == "_" else max(55.0, top - 24)
             up += self.vary(3)
             start = base.reach(up + low * SCRIPT - 10, up + high * SCRIPT + 10)
             if mark == "^":
@@ -259,8 +259,8 @@ class Hand:
             _, bottom, _, top = inner.edges
             height = (min(-18.0, bottom - 6), max(98.0, top + 6))
             left = self.symbol("(", height)
-            inner = inner.changed(left=left.edges[2] + 8)
-            close = self.symbol(")", height).changed(left=inner.edges[2] + 9)
+            inner = inner.changed(left=left.edges[2] + 12)
+            close = self.symbol(")", height).changed(left=inner.edges[2] + 13)
             return left + inner + close
         if name in (r"\sin", r"\cos", r"\lim"):
             word, *letters = (self.symbol(letter) for letter in name[1:])

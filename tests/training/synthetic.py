@@ -9,10 +9,12 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from inktex.core.bundle import Bundle
 from inktex.core.vocabulary import Vocabulary
 from inktex.training.build import build_network
 from inktex.training.checkpoint import Checkpoint, Progress
@@ -157,3 +159,11 @@ def checkpoint_file(folder: Path) -> Path:
     path = folder / "tiny.safetensors"
     checkpoint().save(path)
     return path
+
+
+def bundle(factory: pytest.TempPathFactory) -> Bundle:
+    """`checkpoint()` exported, once for all tests of a run."""
+    from inktex.export.onnx_bundle import export_bundle
+
+    path = factory.getbasetemp() / "tiny-bundle"
+    return Bundle.open(path) if path.exists() else export_bundle(checkpoint(), path)

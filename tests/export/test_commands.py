@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from inktex.core.bundle import Bundle
+from inktex.core.cli import main
+from inktex.training.inkset import save_inkset
+
+from ..training.synthetic import checkpoint_file, expressions
+from .test_parity import with_changed_weights
+
+
+def inktex(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def test_a_checkpoint_is_exported_and_verified(tmp_path: Path) -> None:
+    checkpoint, path = checkpoint_file(tmp_path), tmp_path / "exported"
+    result = inktex("export", checkpoint, "-o", path, "--licence", "public domain")
+    assert result.exit_code == 0, result.output
+    manifest = Bundle.open(path).manifest
+    assert manifest.licence == "public domain"
+    for name in manifest.files:
+        assert name in result.output
+    save_inkset(tmp_path / "made.inkset", expressions(5))
+    result = inktex(
+        "verify", path, "--checkpoint", checkpoint, "--ink", tmp_path / "made.inkset", "--limit", "3"
+    )
+    assert result.exit_code == 0, result.output
+    assert result.output.count("passed") == 2
+    assert "3 of 3 sequences equal" in result.output
+
+
+def test_a_bundle_that_disagrees_is_refused_with_an_exit_status(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    assert inktex("verify", bundle.path).exit_code == 0
+    changed = with_changed_weights(
+        bundle, tmp_path / "changed", "step.fp32.onnx", lambda array: array + 0.1
+    )
+    result = inktex("verify", changed.path)
+    assert result.exit_code == 2
+    assert "FAILED" in result.output
+    assert "do not ship this bundle" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--ink", "x.inkset"], "add --checkpoint"),
+        (["--precision", "int8"], "int8"),
+        (["--limit", "0"], "Invalid value for '--limit'"),
+        (["--checkpoint", "none.safetensors"], "found no file"),
+    ],
+)
+def test_a_verification_that_cannot_be_says_why(
+    bundle: Bundle, arguments: list[str], told: str
+) -> None:
+    result = inktex("verify", bundle.path, *arguments)
+    assert result.exit_code == 2
+    assert told in result.output
+
+
+def test_what_is_no_bundle_or_checkpoint_is_told(tmp_path: Path) -> None:
+    result = inktex("verify", tmp_path)
+    assert result.exit_code == 2
+    assert "expected a bundle" in result.output
+    result = inktex("export", tmp_path / "none.safetensors", "-o", tmp_path / "bundle")
+    assert result.exit_code == 2
+    assert "expected a checkpoint" in result.output
+    assert not (tmp_path / "bundle").exists()

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from inktex.core.interface import interface_problems
+from inktex.core.rendering import render_ink
+from inktex.export.golden import STEPS, golden_arrays, golden_image
+from inktex.export.graphs import EncoderGraph, StepGraph, folded, interface_of, read_greedily
+from inktex.training.batches import collate, draw
+from inktex.training.decoding import greedy_captions
+
+from ..training.synthetic import expressions, network, vocabulary
+
+
+def test_folding_the_norms_away_changes_nothing_but_their_number() -> None:
+    net = network()
+    images = torch.rand(2, 1, 32, 64)
+    plain = folded(net)
+    assert not any(isinstance(each, nn.BatchNorm2d) for each in plain.modules())
+    assert any(isinstance(each, nn.BatchNorm2d) for each in net.modules())
+    with torch.no_grad():
+        for one, other in zip(plain.encode(images), net.encode(images), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_a_network_in_training_is_exported_as_it_evaluates() -> None:
+    net = network().train()
+    images = torch.rand(1, 1, 32, 64)
+    with torch.no_grad():
+        keys = EncoderGraph(net)(images)[0]
+        torch.testing.assert_close(keys, net.eval().encode(images).keys, atol=1e-4, rtol=1e-4)
+    step = StepGraph(network().train().decoder)
+    assert not any(each.training for each in step.decoder.modules())
+
+
+def test_the_interface_names_what_the_network_has() -> None:
+    decoder = network().decoder
+    interface = interface_of(decoder)
+    assert list(interface_problems(interface)) == []
+    assert interface.encoder["memory_keys"].shape == ("batch", 2, 2, "cells", 8)
+    assert interface.step["memory_keys"].shape == (1, 2, 2, "cells", 8)
+    assert interface.step["cache_keys"].shape == (2, "beams", 2, "length", 8)
+    assert interface.step["coverage"].shape == (2, "beams", 2, "cells")
+    assert interface.step["log_probs"].shape == ("beams", len(vocabulary()))
+    assert [state.output for state in interface.state] == [
+        f"next_{state.input}" for state in interface.state
+    ]
+
+
+def test_greedy_search_in_the_graphs_is_that_of_the_training() -> None:
+    net, words = network(), vocabulary()
+    encoder, step = EncoderGraph(net), StepGraph(net.decoder)
+    made = expressions(3)
+    expected = greedy_captions(net, made, words, batch_size=1)
+    for each, caption in zip(made, expected, strict=True):
+        images = collate([each], [draw(each)], words).images
+        reading = read_greedily(encoder, step, images, words)
+        assert words.decode(reading.tokens) == caption
+        assert len(reading.log_probs) == len(reading.tokens) + (
+            len(reading.tokens) < net.decoder.max_length
+        )
+
+
+def test_golden_arrays_are_what_torch_computes() -> None:
+    net, words = network(), vocabulary()
+    encoder, step = EncoderGraph(net), StepGraph(net.decoder)
+    arrays = golden_arrays(encoder, step, words)
+    image = arrays["encoder.images"]
+    np.testing.assert_array_equal(image, golden_image())
+    assert image.dtype == np.float32
+    assert image.shape[2] % 16 == image.shape[3] % 16 == 0
+    assert image.max() == 1.0
+    with torch.inference_mode():
+        memory = net.encode(torch.from_numpy(image))
+    for name, tensor in zip(("keys", "values", "bias"), memory, strict=True):
+        np.testing.assert_allclose(arrays[f"encoder.memory_{name}"], tensor, atol=1e-4)
+    state = net.decoder.start(memory, 1)
+    tokens = [words.sos, *arrays["greedy"].tolist()]
+    for number in range(STEPS):
+        assert arrays[f"step.{number}.tokens"].tolist() == [tokens[number]]
+        with torch.inference_mode():
+            log_probs, state = net.decoder.step(
+                torch.tensor([tokens[number]]), torch.tensor([number]), memory, state
+            )
+        np.testing.assert_allclose(arrays[f"step.{number}.log_probs"], log_probs, atol=1e-4)
+    assert arrays["greedy"].dtype == np.int64
+
+
+def test_the_golden_image_is_at_the_scale_of_the_recognizer() -> None:
+    """An x of 19 units and a 2 of 12 above it, as the same strokes come out elsewhere."""
+    image = golden_image()[0, 0]
+    rows = np.flatnonzero(image.any(axis=1))
+    like = render_ink([np.array([[0.0, 0.0], [18.0, 19.0]]), np.array([[22.0, -10], [31, 2]])])
+    assert abs((rows[-1] - rows[0] + 1) - (like.any(axis=1).sum())) <= 2

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from inktex.core.bundle import Bundle, golden_npz, write_bundle
+from inktex.export.parity import (
+    TOLERANCES,
+    ParityReport,
+    TensorError,
+    Tolerance,
+    _Errors,
+    compare_with_golden,
+    compare_with_torch,
+)
+from inktex.training.checkpoint import Checkpoint
+
+from ..training.synthetic import expressions
+from ..training.synthetic import checkpoint as made_checkpoint
+
+OUTPUTS = {
+    "memory_keys",
+    "memory_values",
+    "memory_bias",
+    "log_probs",
+    "next_cache_keys",
+    "next_cache_values",
+    "next_coverage",
+}
+
+
+def with_changed_weights(
+    bundle: Bundle, path: Path, graph: str, change: Callable[[np.ndarray], np.ndarray]
+) -> Bundle:
+    """The bundle with the largest tensor of a graph changed, and a manifest that vouches for it."""
+    model = onnx.load_from_string(bundle.read(graph))
+    weights = [each for each in model.graph.initializer if each.data_type == onnx.TensorProto.FLOAT]
+    tensor = max(weights, key=lambda each: int(np.prod(each.dims)))
+    array = change(numpy_helper.to_array(tensor).copy())
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    files = {**bundle.contents(), graph: model.SerializeToString()}
+    return write_bundle(path, bundle.manifest, files)
+
+
+def test_a_fresh_export_agrees_with_torch_on_shapes_and_on_ink(
+    bundle: Bundle, checkpoint: Checkpoint
+) -> None:
+    [variant] = bundle.manifest.variants
+    report = compare_with_torch(bundle, variant, checkpoint, expressions(4))
+    assert report.passed
+    assert {each.name for each in report.tensors} == OUTPUTS
+    assert all(0 <= each.mean_abs <= each.max_abs < 2e-3 for each in report.tensors)
+    assert any(each.max_abs > 0 for each in report.tensors)  # two computations, not one
+    assert (report.sequences, report.equal_sequences) == (4, 4)
+    text = str(report)
+    assert "4 of 4 sequences equal" in text
+    assert text.endswith("onnxruntime fp32  passed")
+
+
+def test_a_fresh_export_agrees_with_its_golden_arrays(bundle: Bundle) -> None:
+    report = compare_with_golden(bundle, bundle.manifest.variants[0])
+    assert report.passed
+    assert {each.name for each in report.tensors} == OUTPUTS - {
+        "next_cache_keys",
+        "next_cache_values",
+        "next_coverage",
+    }
+    assert (report.sequences, report.equal_sequences) == (1, 1)
+
+
+@pytest.mark.parametrize("graph", ["encoder.fp32.onnx", "step.fp32.onnx"])
+def test_changed_weights_are_found(
+    bundle: Bundle, checkpoint: Checkpoint, tmp_path: Path, graph: str
+) -> None:
+    changed = with_changed_weights(bundle, tmp_path / "changed", graph, lambda array: array * 1.05)
+    [variant] = changed.manifest.variants
+    report = compare_with_torch(changed, variant, checkpoint, shapes=2)
+    assert not report.passed
+    assert str(report).endswith("FAILED")
+    assert not compare_with_golden(changed, variant).passed
+
+
+def test_weights_that_are_no_numbers_are_found(
+    bundle: Bundle, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    """NaN is neither more nor less than any tolerance."""
+
+    def spoilt(array: np.ndarray) -> np.ndarray:
+        array.flat[0] = np.nan
+        return array
+
+    changed = with_changed_weights(bundle, tmp_path / "changed", "encoder.fp32.onnx", spoilt)
+    [variant] = changed.manifest.variants
+    assert not compare_with_torch(changed, variant, checkpoint, shapes=2).passed
+    assert not compare_with_golden(changed, variant).passed
+
+
+def test_another_checkpoint_is_found(bundle: Bundle) -> None:
+    other = made_checkpoint(seed=1)
+    report = compare_with_torch(
+        bundle, bundle.manifest.variants[0], other, expressions(2), shapes=1
+    )
+    assert not report.passed
+
+
+def test_golden_arrays_of_another_machine_are_found(bundle: Bundle, tmp_path: Path) -> None:
+    arrays = bundle.golden()
+    arrays["greedy"] = arrays["greedy"][:-1]
+    files = {**bundle.contents(), "golden.npz": golden_npz(arrays)}
+    changed = write_bundle(tmp_path / "changed", bundle.manifest, files)
+    report = compare_with_golden(changed, changed.manifest.variants[0])
+    assert not report.passed
+    assert report.equal_sequences == 0
+
+
+def test_what_passes_is_within_the_tolerance() -> None:
+    def report(errors: list[float], equal: int, tolerance: Tolerance) -> ParityReport:
+        tensors = tuple(TensorError(f"t{i}", error, 0.0) for i, error in enumerate(errors))
+        return ParityReport("x", tensors, 100, equal, tolerance)
+
+    strict = Tolerance(1e-3, 0.99)
+    assert report([1e-3, 0.0], 99, strict).passed
+    assert not report([1.1e-3, 0.0], 100, strict).passed
+    assert not report([0.0, 0.0], 98, strict).passed
+    assert not report([0.0, float("nan")], 100, strict).passed
+    sequences_only = dataclasses.replace(strict, max_abs=None)
+    assert report([50.0], 100, sequences_only).passed
+    for broken in (float("nan"), float("inf")):
+        assert not report([broken], 100, sequences_only).passed
+    assert set(TOLERANCES) == {"fp32", "int8"}
+
+
+def test_errors_are_gathered_by_name_and_none_is_lost() -> None:
+    errors = _Errors()
+    errors.add("a", np.array([1.0, 2.0], np.float32), np.array([1.0, 2.5], np.float32))
+    errors.add("a", np.array([[4.0]]), np.array([[3.0]]))
+    errors.add("b", np.array([1.0]), np.array([1.0]))
+    errors.add("b", np.array([np.nan]), np.array([1.0]))
+    errors.add("c", np.ones((2, 3)), np.ones((1, 3)))  # would broadcast
+    a, b, c = errors.summary()
+    assert a == TensorError("a", 1.0, 0.5)
+    assert np.isnan(b.max_abs)
+    assert c.max_abs == np.inf
