@@ -105,6 +105,7 @@ class Box:
 
     @property
     def points(self) -> Stroke:
+        """All points of all strokes, [n, 2]."""
         return np.concatenate(self.strokes)
 
     @property
@@ -120,6 +121,7 @@ class Box:
         return Box(tuple(stroke + np.array([right, up]) for stroke in box.strokes))
 
     def centred(self, middle: float, scale: float = 1.0, up: float = 0.0) -> Box:
+        """Scaled about the origin, then moved `up`, and so that its middle is at `middle`."""
         left, _, right, _ = self.edges
         return self.changed(scale, middle - (right - left) * scale / 2, up)
 
@@ -147,6 +149,7 @@ class Hand:
         self.tokens: list[str] = []
 
     def vary(self, amount: float) -> float:
+        """Something between -amount and amount, anew each time."""
         return self.random.uniform(-amount, amount) * self.wobble
 
     def write(self, caption: str) -> list[Stroke]:
@@ -168,14 +171,11 @@ class Hand:
         """Strokes along smooth pieces, whose control points are missed a little."""
         drawn = []
         for pieces in strokes:
-            ends = [np.zeros(2)]
             curves = []
-            for piece in pieces:
-                missed = [ends[-1]] + [
-                    np.array([self.vary(wobble), self.vary(wobble)]) for _ in piece[1:]
-                ]
+            missed = [[0.0, 0.0]]
+            for piece in pieces:  # begins where the one before ended
+                missed = [missed[-1], *([self.vary(wobble), self.vary(wobble)] for _ in piece[1:])]
                 curves.append(spline(piece + np.array(missed)))
-                ends.append(missed[-1])
             drawn.append(np.concatenate([curves[0], *(curve[1:] for curve in curves[1:])]))
         return Box(tuple(drawn))
 
@@ -218,6 +218,7 @@ class Hand:
         return row
 
     def group(self) -> Box:
+        """The row in the braces that come next."""
         self.tokens.pop(0)
         return self.row("}")
 
@@ -270,6 +271,7 @@ class Hand:
         return self.symbol(name)
 
     def fraction(self, over: Box, under: Box) -> Box:
+        """Two rows with a bar between."""
         widths = [box.edges[2] - box.edges[0] for box in (over, under)]
         length = 0.9 * max(widths) + 34
         bar = self.pen([[np.array([[0, AXIS - 1], [length / 2, AXIS + 1], [length, AXIS]])]], 1.5)
@@ -279,6 +281,7 @@ class Hand:
         return over + bar + under
 
     def root(self, inner: Box) -> Box:
+        """A radical drawn over a row in one stroke, with a hook at either end."""
         _, bottom, _, top = inner.edges
         bottom, top = min(bottom, 0.0) - 6, max(top, 58.0) + 16
         inner = inner.changed(left=50.0)

@@ -12,8 +12,9 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("checkpoint", type=_PATH)
 @click.option("-o", "--output", required=True, type=_PATH, help="The bundle to write, a folder.")
+@click.option("--beams", default=1, show_default=True, help="That a search follows by default.")
 @click.option("--licence", help="Of the weights; by default that of CROHME.")
-def export(checkpoint: Path, output: Path, licence: str | None) -> None:
+def export(checkpoint: Path, output: Path, beams: int, licence: str | None) -> None:
     """Write a checkpoint as a bundle: encoder graph, step graph, manifest, golden arrays.
 
     \b
@@ -23,7 +24,7 @@ def export(checkpoint: Path, output: Path, licence: str | None) -> None:
     from ..training.checkpoint import Checkpoint
     from .onnx_bundle import WEIGHTS_LICENCE, export_bundle
 
-    bundle = export_bundle(Checkpoint.load(checkpoint), output, licence or WEIGHTS_LICENCE)
+    bundle = export_bundle(Checkpoint.load(checkpoint), output, licence or WEIGHTS_LICENCE, beams)
     for name, record in bundle.manifest.files.items():
         click.echo(f"{record.size:>12,}  {output / name}")
 

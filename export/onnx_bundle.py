@@ -21,11 +21,14 @@ MAX_PIXELS = 1 << 20
 WEIGHTS_LICENCE = "CC BY-NC-SA 3.0, non-commercial (trained on CROHME)"
 
 
-def export_bundle(checkpoint: Checkpoint, path: Path, licence: str = WEIGHTS_LICENCE) -> Bundle:
+def export_bundle(
+    checkpoint: Checkpoint, path: Path, licence: str = WEIGHTS_LICENCE, beams: int = 1
+) -> Bundle:
     """Write the averaged weights of a checkpoint as a bundle.
 
     Args:
         licence: of the weights; it follows the data that they were trained on.
+        beams: that a search follows where the caller does not say; 1 is greedy.
 
     Raises:
         ExportError: a graph came out with another interface.
@@ -51,7 +54,7 @@ def export_bundle(checkpoint: Checkpoint, path: Path, licence: str = WEIGHTS_LIC
                 "margin_px": MARGIN_PX,
             },
         ),
-        decoding=Decoding(max_length=network.decoder.max_length),
+        decoding=Decoding(max_length=network.decoder.max_length, beams=beams),
         variants=(Variant("onnxruntime", "fp32", "encoder.fp32.onnx", "step.fp32.onnx"),),
         provenance=_provenance(checkpoint),
         licence=licence,

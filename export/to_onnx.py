@@ -29,7 +29,8 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Tensor], spec: GraphSpec) 
         spec: names, dtypes and axes; a string is the name of a dynamic axis.
 
     Raises:
-        ExportError: a name, dtype or axis came out different, or a constant was put outside.
+        ExportError: torch cannot trace the module with these axes dynamic, or a name, dtype or
+            axis came out different, or a constant was put outside.
     """
     axes: dict[str, Any] = {}
 
@@ -56,6 +57,11 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Tensor], spec: GraphSpec) 
                 external_data=False,
                 verbose=False,
             )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).partition("## Exception summary")[2].strip() or str(error)
+        raise ExportError(
+            f"torch cannot write {type(module).__name__} as ONNX: {reason}"
+        ) from error
     finally:
         logging.getLogger("torch.onnx").setLevel(level)
     assert program is not None

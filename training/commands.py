@@ -201,6 +201,7 @@ def train(
 @click.option("--split", type=click.Choice(["all", "validation"]), default="all", show_default=True)
 @click.option("-o", "--output", type=_PATH, help="Write every reading as a JSON line.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@click.option("--record", metavar="NAME", help="Write the scores into the bundle, as NAME.")
 def evaluate(
     model: Path,
     source: Path,
@@ -212,6 +213,7 @@ def evaluate(
     split: str,
     output: Path | None,
     as_json: bool,
+    record: str | None,
 ) -> None:
     """Score a bundle or a checkpoint on an ink set or on images.
 
@@ -224,8 +226,11 @@ def evaluate(
       inktex evaluate my-bundle 2014-images.zip --captions 2014.tsv --precision int8
       inktex evaluate runs/edge/last.safetensors train.inkset --split validation
     """
+    from ..core.errors import DataError
     from .evaluation import load_samples, score_readings, write_readings
 
+    if record is not None and not model.is_dir():
+        raise DataError(f"--record: expected a bundle to write scores into, found {model}")
     samples = load_samples(source, captions)
     if split == "validation":
         samples = _validation_only(samples, source, model)
@@ -238,7 +243,25 @@ def evaluate(
     result = score_readings(readings)
     if output is not None:
         write_readings(output, readings)
+    if record is not None:
+        _record(model, precision, record, beam, result)
     click.echo(json.dumps(result.to_dict()) if as_json else _table(result))
+
+
+def _record(model: Path, precision: str, name: str, beam: int, result: Score) -> None:
+    """Write a score into the variant's `exp_rate` in the manifest, under NAME and the search."""
+    from dataclasses import replace
+
+    from ..core.bundle import Bundle, write_bundle
+
+    bundle = Bundle.open(model)
+    variants = list(bundle.manifest.variants)
+    number = variants.index(bundle.variant("onnxruntime", precision))
+    search = "greedy" if beam == 1 else f"beam {beam}"
+    scores: dict[str, Any] = dict(variants[number].exp_rate)
+    scores[name] = {**scores.get(name, {}), search: result.to_dict()}
+    variants[number] = replace(variants[number], exp_rate=scores)
+    write_bundle(model, replace(bundle.manifest, variants=tuple(variants)), bundle.contents())
 
 
 def _read_with_bundle(

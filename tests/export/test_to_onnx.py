@@ -88,18 +88,33 @@ def test_the_graph_explains_itself_and_holds_nothing_else(model: onnx.ModelProto
     check_interface(model, SPEC)
 
 
-def test_the_exporter_s_log_level_is_as_before() -> None:
+class Pairs(nn.Module):
+    """Gives batches of two, whatever it gets."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.reshape(2, 2, -1, 7)[:, :, :5]
+
+
+class OnlyPairs(nn.Module):
+    """Takes batches of two only."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat([images, images + torch.ones(2, 1, 1, 1)], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "told"),
+    [
+        (Pairs(), r"features: expected float32 \['batch', 2, .*found float32 \[2, 2"),
+        (OnlyPairs(), "(?s)cannot write OnlyPairs as ONNX: .*static shape of 2"),
+    ],
+)
+def test_an_axis_frozen_in_tracing_is_refused(frozen: nn.Module, told: str) -> None:
     log = logging.getLogger("torch.onnx")
     level = log.level
-    with pytest.raises(ExportError):
-        to_onnx(Scaled(), {"images": torch.rand(1, 1, 5, 7)}, SPEC)
+    with pytest.raises(ExportError, match=told):
+        to_onnx(frozen, {"images": torch.rand(2, 1, 10, 7)}, SPEC)
     assert log.level == level
-
-
-def test_an_axis_frozen_in_tracing_is_refused() -> None:
-    """The example has one image: the exporter would fix the batch to 1 without a word."""
-    with pytest.raises(ExportError, match="frozen in tracing"):
-        to_onnx(Scaled(), {"images": torch.rand(1, 1, 5, 7)}, SPEC)
 
 
 def test_a_graph_with_another_interface_is_refused(model: onnx.ModelProto) -> None:

@@ -136,6 +136,7 @@ def network(seed: int = 0) -> RecognizerNetwork:
                 tensor.uniform_(0.5, 1.5)
             elif name.endswith(("second.weight", "1.weight", "norm.weight")):
                 tensor.uniform_(0.5, 1.5)
+        made.decoder.classifier.bias[:2] = -20.0  # as trained: never <pad>, never <sos>
     return made.eval()
 
 

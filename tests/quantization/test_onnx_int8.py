@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from inktex.core.bundle import Bundle
+from inktex.core.errors import BundleError, QuantizationError
+from inktex.core.preparation import prepare_image
+from inktex.export.parity import Graphs, compare_with_torch
+from inktex.quantization.onnx_int8 import MIN_SAMPLES, add_int8, dynamic_int8
+from inktex.runtimes import load
+from inktex.training.checkpoint import Checkpoint
+
+from ..training.synthetic import expressions
+
+
+@pytest.fixture(scope="module")
+def quantized(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return add_int8(bundle, tmp_path_factory.mktemp("int8") / "both", expressions(20), 16, 1)
+
+
+def test_the_int8_variant_comes_first_and_the_rest_stays(bundle: Bundle, quantized: Bundle) -> None:
+    manifest = Bundle.open(quantized.path).manifest
+    assert [each.precision for each in manifest.variants] == ["int8", "fp32"]
+    for name, record in bundle.manifest.files.items():
+        assert manifest.files[name] == record
+    assert manifest.vocabulary == bundle.manifest.vocabulary
+    assert manifest.interface == bundle.manifest.interface
+    told = dict(manifest.provenance)
+    assert told["quantization"]["samples"] == 16
+    assert told["quantization"]["seed"] == 1
+    assert {name: told[name] for name in bundle.manifest.provenance} == dict(
+        bundle.manifest.provenance
+    )
+    assert [each.precision for each in Bundle.open(bundle.path).manifest.variants] == ["fp32"]
+
+
+def weights(bundle: Bundle, name: str) -> dict[int, int]:
+    """How many numbers of each type the initialisers of a graph hold."""
+    counts: dict[int, int] = {}
+    for tensor in onnx.load_from_string(bundle.read(name)).graph.initializer:
+        counts[tensor.data_type] = counts.get(tensor.data_type, 0) + int(np.prod(tensor.dims))
+    return counts
+
+
+@pytest.mark.parametrize("part", ["encoder", "step"])
+def test_weights_are_of_8_bits(bundle: Bundle, quantized: Bundle, part: str) -> None:
+    before = weights(bundle, f"{part}.fp32.onnx")
+    after = weights(quantized, f"{part}.int8.onnx")
+    quantised = after.get(onnx.TensorProto.INT8, 0)
+    assert quantised > 0.6 * before[onnx.TensorProto.FLOAT]
+    assert after[onnx.TensorProto.FLOAT] < 0.5 * before[onnx.TensorProto.FLOAT]
+
+
+def test_wide_graphs_get_smaller() -> None:
+    """Where weights are most of the file, as in a real recognizer, it is a fourth."""
+    rng = np.random.default_rng(0)
+    weight = onnx.numpy_helper.from_array(rng.normal(size=(256, 256)).astype(np.float32), "w")
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 18]> g (float[n, 256] x) => (float[n, 256] y) '
+        "{ y = MatMul (x, w) }"
+    )
+    model.graph.initializer.append(weight)
+    data = model.SerializeToString()
+    assert len(dynamic_int8(data)) < 0.3 * len(data)
+
+
+def test_8_bits_are_close_to_32(bundle: Bundle, quantized: Bundle) -> None:
+    exact, rough = (Graphs(quantized, each) for each in quantized.manifest.variants[::-1])
+    image = prepare_image(
+        [stroke.astype(np.float64) for stroke in expressions(21)[20].strokes],
+        bundle.manifest.preprocessing,
+    )
+    one, other = (graphs.run("encoder", {"images": image}) for graphs in (exact, rough))
+    np.testing.assert_array_equal(one["memory_bias"], other["memory_bias"])
+    inked = one["memory_bias"][0] == 0
+    for name in ("memory_keys", "memory_values"):
+        reference, found = one[name][..., inked, :], other[name][..., inked, :]
+        assert not np.array_equal(reference, found)
+        assert np.abs(found - reference).mean() < 0.15 * np.abs(reference).mean()
+    inputs = {
+        "tokens": np.array([1]),
+        "position": np.array([0]),
+        **one,
+        "cache_keys": np.zeros((2, 1, 2, 24, 8), np.float32),
+        "cache_values": np.zeros((2, 1, 2, 24, 8), np.float32),
+        "coverage": np.zeros((2, 1, 2, image.size // 64), np.float32),
+    }
+    log_probs, rough_log_probs = (g.run("step", inputs)["log_probs"] for g in (exact, rough))
+    likely = log_probs > -10  # <pad> and <sos> are far below
+    assert 0 < np.abs(log_probs - rough_log_probs)[likely].max() < 0.5
+
+
+def test_the_int8_variant_is_what_users_get_and_it_reads(quantized: Bundle) -> None:
+    strokes = [stroke.astype(np.float64) for stroke in expressions(1)[0].strokes]
+    chosen = load(quantized)(strokes, beam=2)
+    assert chosen.tokens == load(quantized, precision="int8")(strokes, beam=2).tokens
+    assert chosen.confidence == load(quantized, precision="int8")(strokes, beam=2).confidence
+    exact = load(quantized, precision="fp32")(strokes, beam=2)
+    assert exact.confidence != chosen.confidence
+
+
+def test_parity_of_int8_is_judged_by_sequences(quantized: Bundle, checkpoint: Checkpoint) -> None:
+    report = compare_with_torch(
+        quantized, quantized.manifest.variants[0], checkpoint, expressions(2), shapes=2
+    )
+    assert report.variant == "onnxruntime int8"
+    assert report.tolerance.max_abs is None
+    assert report.sequences == 2
+    assert all(np.isfinite(each.max_abs) for each in report.tensors)
+
+
+def test_without_float32_only_what_is_needed_is_left(bundle: Bundle, tmp_path: Path) -> None:
+    small = add_int8(bundle, tmp_path / "small", expressions(16), 16, 1, keep_fp32=False)
+    assert [each.precision for each in small.manifest.variants] == ["int8"]
+    assert set(small.manifest.files) == {"encoder.int8.onnx", "step.int8.onnx", "golden.npz"}
+    assert load(small)([np.array([[0.0, 0.0], [5.0, 9.0]])]).confidence >= 0
+    with pytest.raises(QuantizationError, match="found one that has it"):
+        add_int8(small, tmp_path / "twice", expressions(16), 16, 1)
+
+
+def test_the_same_seed_gives_the_same_graphs(
+    bundle: Bundle, quantized: Bundle, tmp_path: Path
+) -> None:
+    again = add_int8(bundle, tmp_path / "again", expressions(20), 16, 1)
+    assert again.manifest.files == quantized.manifest.files
+
+
+def test_what_cannot_be_quantised_says_why(
+    bundle: Bundle, quantized: Bundle, tmp_path: Path
+) -> None:
+    with pytest.raises(QuantizationError, match="expected a bundle without INT8"):
+        add_int8(quantized, tmp_path / "twice", expressions(20), 16, 1)
+    few = expressions(MIN_SAMPLES - 1)
+    with pytest.raises(QuantizationError, match=r"at least 16 formulas .*found 15"):
+        add_int8(bundle, tmp_path / "few", few, 100, 1)
+    with pytest.raises(QuantizationError, match=r"at least 16 formulas .*found 3"):
+        add_int8(bundle, tmp_path / "few", expressions(20), 3, 1)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "letter.txt").write_text("dear")
+    with pytest.raises(BundleError, match="something else"):
+        add_int8(bundle, tmp_path / "taken", expressions(16), 16, 1)
+    assert {each.name for each in tmp_path.iterdir()} == {"taken"}
+
+
+def test_the_tools_leave_the_log_level_as_it_was(bundle: Bundle) -> None:
+    level = logging.root.level
+    dynamic_int8(bundle.read("step.fp32.onnx"))
+    assert logging.root.level == level
+    with pytest.raises(Exception, match=".+"):
+        dynamic_int8(b"no graph")
+    assert logging.root.level == level
