@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ..core.bundle import Bundle
 from ..core.errors import DataError, InktexError
 from ..core.metrics import Score
+from ..core.progress import Progress
 from ..training.crohme import import_inkml, read_captions
 from ..training.evaluation import Reading, Sample, load_samples, score_readings
 from .formulas import spread
-from ..core.progress import Progress
 
 if TYPE_CHECKING:
     from ..core.recognizer import Recognizer

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ..core.bundle import Bundle
 from ..core.errors import DataError, InputError
+from ..core.progress import Progress
 from ..core.step_model import StepModel
 from ..runtimes import load
 from .formulas import Formula, spread
-from ..core.progress import Progress
 from .report import table
 
 HEADER = (

@@ -15,8 +15,8 @@ from typing import Any
 
 from ..core.bundle import Bundle
 from ..core.errors import DataError, InktexError
-from .formulas import Formula, write_files
 from ..core.progress import Progress
+from .formulas import Formula, write_files
 from .report import MB, table
 
 HEADER = (

@@ -12,8 +12,8 @@ from typing import Any
 
 from ..core.bundle import Bundle
 from ..core.errors import InktexError, RuntimeUnavailable
-from .formulas import Formula, write_files
 from ..core.progress import Progress
+from .formulas import Formula, write_files
 from .report import MB, table
 from .resident import resident
 from .start import inktex_command

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from inktex.benchmarks import progress as module
+from inktex.core import progress as module
 from inktex.core.progress import Progress
 
 

@@ -79,7 +79,7 @@ def test_a_scale_by_a_power_of_two_changes_nothing(exponent: int) -> None:
 
 @given(x=st.integers(-1000, 1000), y=st.integers(-1000, 1000))
 def test_a_shift_by_whole_units_changes_nothing(x: int, y: int) -> None:
-    moved = [each + (x, y) for each in FORMULA]
+    moved = [each + np.array([x, y]) for each in FORMULA]
     np.testing.assert_array_equal(render_ink(moved), render_ink(FORMULA))
 
 
@@ -152,7 +152,7 @@ def test_a_lone_minus_is_as_wide_as_a_symbol_is_high(slope: float, unit: float) 
 
 
 def test_a_long_formula_is_drawn_smaller() -> None:
-    row = [each + (60 * number, 0) for number in range(200) for each in FORMULA]
+    row = [each + np.array([60 * number, 0]) for number in range(200) for each in FORMULA]
     image = render_ink(row)
     assert MAX_SIDE_PX < image.shape[1] <= MAX_SIDE_PX + 2 * MARGIN_PX + 1
     assert image.shape[0] < 40
@@ -190,7 +190,7 @@ def drawn(symbol_px: float, pen_px: float) -> Pixels:
     image = Image.new("L", size)
     pen = ImageDraw.Draw(image)
     for each in FORMULA:
-        points = [(float(x), float(y)) for x, y in (each + (8, 20)) * scale]
+        points = [(float(x), float(y)) for x, y in (each + np.array([8, 20])) * scale]
         pen.line(points, 255, max(round(pen_px * 4), 1), joint="curve")
         radius = pen_px * 2
         for x, y in points:
@@ -203,18 +203,18 @@ def test_forty_pixels_and_four_hundred_give_the_same(large_px: int) -> None:
     small, large = drawn(40, 3), drawn(large_px, 3 * large_px / 40)
     one, other = normalize_image(small), normalize_image(large)
     assert all(abs(a - b) <= 2 for a, b in zip(one.shape, other.shape, strict=True))
-    assert likeness(one, other) > 0.97
-    assert likeness(one, render_ink(FORMULA)) > 0.9
-    assert likeness(one, one[:, ::-1]) < 0.8  # which other drawings do not reach
+    assert likeness(one, other) > 0.985
+    assert likeness(one, render_ink(FORMULA)) > 0.95
+    assert likeness(one, one[:, ::-1]) < 0.5  # as far as other drawings get
 
 
 @pytest.mark.parametrize("pen_px", [1.0, 2.0, 4.0, 8.0, 12.0])
 def test_thick_and_thin_pens_come_out_alike(pen_px: float) -> None:
     image = normalize_image(drawn(60, pen_px))
     reference = render_ink(FORMULA)
-    assert all(abs(a - b) <= 5 for a, b in zip(image.shape, reference.shape, strict=True))
-    assert likeness(image, reference) > 0.85
-    assert 0.6 < image.sum() / reference.sum() < 1.7
+    assert all(abs(a - b) <= 3 for a, b in zip(image.shape, reference.shape, strict=True))
+    assert likeness(image, reference) > 0.92
+    assert 0.7 < image.sum() / reference.sum() < 1.3
 
 
 def test_paper_around_the_ink_does_not_matter() -> None:
@@ -267,8 +267,9 @@ def test_canonical_bitmaps_come_out_as_their_ink_does(data_root: Path) -> None:
         ratios.append(np.array(image.shape) / ink.shape)
         likenesses.append(likeness(ink, image))
     assert np.all(np.abs(np.median(ratios, axis=0) - 1) < 0.06)
-    assert np.mean(np.abs(np.array(ratios) - 1) < 0.3) > 0.9
-    assert np.median(likenesses) > 0.9
+    assert np.mean(np.abs(np.array(ratios) - 1) < 0.2) > 0.95
+    assert np.median(likenesses) > 0.96
+    assert np.min(likenesses) > 0.8
 
 
 def test_the_sizes_of_real_handwriting(data_root: Path) -> None:

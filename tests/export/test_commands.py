@@ -35,7 +35,14 @@ def test_a_checkpoint_is_exported_and_verified(
         assert name in result.output
     save_inkset(tmp_path / "made.inkset", expressions(5))
     result = inktex(
-        "verify", path, "--checkpoint", checkpoint, "--ink", tmp_path / "made.inkset", "--limit", "3"
+        "verify",
+        path,
+        "--checkpoint",
+        checkpoint,
+        "--ink",
+        tmp_path / "made.inkset",
+        "--limit",
+        "3",
     )
     assert result.exit_code == 0, result.output
     assert result.output.count("passed") == 2

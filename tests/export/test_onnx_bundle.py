@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,7 +33,7 @@ def test_the_bundle_tells_all_that_a_runtime_needs(bundle: Bundle, checkpoint: C
     assert [(each.target, each.precision) for each in manifest.variants] == [
         ("onnxruntime", "fp32")
     ]
-    provenance = dict(manifest.provenance)
+    provenance: dict[str, Any] = dict(manifest.provenance)
     assert provenance["recipe"]["name"] == "tiny"
     assert provenance["training"]["steps"] == 3
     assert provenance["data"] == {"train": {"expressions": 60}}
@@ -70,7 +71,9 @@ def test_the_encoder_takes_any_batch_and_size(
         np.testing.assert_allclose(array, tensor.numpy(), atol=2e-4, err_msg=name)
 
 
-@pytest.mark.parametrize(("beams", "cells", "length"), [(1, 1, 1), (1, 50, 24), (4, 7, 9), (10, 2, 3)])
+@pytest.mark.parametrize(
+    ("beams", "cells", "length"), [(1, 1, 1), (1, 50, 24), (4, 7, 9), (10, 2, 3)]
+)
 def test_the_step_takes_any_number_of_beams_cells_and_steps(
     bundle: Bundle, checkpoint: Checkpoint, beams: int, cells: int, length: int
 ) -> None:

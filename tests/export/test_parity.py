@@ -21,8 +21,8 @@ from inktex.export.parity import (
 )
 from inktex.training.checkpoint import Checkpoint
 
-from ..training.synthetic import expressions
 from ..training.synthetic import checkpoint as made_checkpoint
+from ..training.synthetic import expressions
 
 OUTPUTS = {
     "memory_keys",

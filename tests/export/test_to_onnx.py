@@ -128,7 +128,7 @@ def test_a_graph_with_another_interface_is_refused(model: onnx.ModelProto) -> No
     axis.dim_param = "height"
     check_interface(model, SPEC)
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
-    with pytest.raises(ExportError, match="images: expected float32 .* found float16"):
+    with pytest.raises(ExportError, match=r"images: expected float32 .* found float16"):
         check_interface(model, SPEC)
     model.graph.input[0].name = "pictures"
     with pytest.raises(ExportError, match=r"expected tensors \['images'\], found \['pictures'\]"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -26,7 +27,8 @@ def test_a_bundle_is_quantised(bundle: Bundle, tmp_path: Path, only: bool) -> No
     assert result.exit_code == 0, result.output
     made = Bundle.open(output)
     assert [each.precision for each in made.manifest.variants] == ["int8", "fp32"][: 2 - only]
-    assert dict(made.manifest.provenance)["quantization"]["samples"] == 17
+    told: dict[str, Any] = dict(made.manifest.provenance)
+    assert told["quantization"]["samples"] == 17
     for name in made.manifest.files:
         assert name in result.output
 

@@ -132,9 +132,7 @@ def network(seed: int = 0) -> RecognizerNetwork:
         for name, tensor in made.state_dict().items():
             if name.endswith(("running_mean", "bias")):
                 tensor.normal_(0, 0.2)
-            elif name.endswith("running_var"):
-                tensor.uniform_(0.5, 1.5)
-            elif name.endswith(("second.weight", "1.weight", "norm.weight")):
+            elif name.endswith(("running_var", "second.weight", "1.weight", "norm.weight")):
                 tensor.uniform_(0.5, 1.5)
         made.decoder.classifier.bias[:2] = -20.0  # as trained: never <pad>, never <sos>
     return made.eval()

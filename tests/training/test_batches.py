@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -45,9 +46,7 @@ def test_augmented_drawings_follow_their_seed_and_scale() -> None:
         return draw(made, Augmentation(), np.random.default_rng(seed), scale)
 
     np.testing.assert_array_equal(drawn(1).image, drawn(1).image)
-    assert drawn(1).image.shape != drawn(2).image.shape or (
-        drawn(1).image != drawn(2).image
-    ).any()
+    assert drawn(1).image.shape != drawn(2).image.shape or (drawn(1).image != drawn(2).image).any()
     small, large = drawn(1, 0.7).image.shape, drawn(1, 1.4).image.shape
     assert 1.6 < (large[1] - 16) / (small[1] - 16) < 2.4
     for stroke in drawn(1).strokes:  # the strokes are where the ink is
@@ -87,7 +86,9 @@ def test_a_batch_is_padded_to_one_size_and_read_both_ways() -> None:
     assert height - STRIDE < max(each.image.shape[0] for each in drawings) <= height
     assert width - 32 < max(each.image.shape[1] for each in drawings) <= width
     assert batch.images.dtype == torch.float32
-    assert batch.inputs.shape == batch.targets.shape == (5, 2, 1 + max(len(e.caption) for e in made))
+    assert (
+        batch.inputs.shape == batch.targets.shape == (5, 2, 1 + max(len(e.caption) for e in made))
+    )
     for row, (each, drawing) in enumerate(zip(made, drawings, strict=True)):
         image = batch.images[row, 0].numpy()
         h, w = drawing.image.shape
@@ -112,11 +113,11 @@ def test_the_mirror_finds_the_ink_of_tokens_read_from_the_right() -> None:
     cells = batch.images.shape[2] * batch.images.shape[3] // CELL**2
     assert batch.ink.shape == (*batch.mirror.shape, cells)
     for row in range(len(made)):
-        of_token = {}
+        of_token: dict[int, list[torch.Tensor]] = {}
         for step, token in enumerate(batch.targets[row, 0].tolist()):
             of_token.setdefault(token, []).append(batch.ink[row, step])
         mirrored = batch.ink[row, batch.mirror[row]]
-        seen = {token: [] for token in of_token}
+        seen: dict[int, list[torch.Tensor]] = {token: [] for token in of_token}
         for step, token in enumerate(batch.targets[row, 1].tolist()):
             if token in (words.sos, words.pad):
                 assert not mirrored[step].any()
@@ -129,9 +130,7 @@ def test_the_mirror_finds_the_ink_of_tokens_read_from_the_right() -> None:
 
 
 @given(
-    sizes=st.lists(
-        st.tuples(st.integers(17, 200), st.integers(17, 900)), min_size=0, max_size=60
-    ),
+    sizes=st.lists(st.tuples(st.integers(17, 200), st.integers(17, 900)), min_size=0, max_size=60),
     batch_size=st.integers(1, 9),
     max_pixels=st.integers(2_000, 400_000),
     seed=st.none() | st.integers(0, 99),
@@ -173,8 +172,8 @@ def same(one: Batch, other: Batch) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def taken(batches: itertools.chain[object] | object, count: int) -> list[tuple[int, Batch]]:
-    return list(itertools.islice(batches, count))  # type: ignore[call-overload, no-any-return]
+def taken(batches: Iterator[tuple[int, Batch]], count: int) -> list[tuple[int, Batch]]:
+    return list(itertools.islice(batches, count))
 
 
 def test_a_stream_goes_on_where_it_was_left() -> None:

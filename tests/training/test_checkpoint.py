@@ -141,7 +141,7 @@ def test_the_optimiser_is_restored_as_it_was() -> None:
 
     model, optimizer = made()
     stepped(model, optimizer, 3)
-    names = {tensor: name for name, tensor in model.named_parameters()}
+    names: dict[torch.Tensor, str] = {each: name for name, each in model.named_parameters()}
     tensors = {name: each.clone() for name, each in optimizer_tensors(optimizer, names).items()}
     assert set(tensors) == {
         f"{key}/{name}" for key in ("step", "exp_avg", "exp_avg_sq") for name in ("weight", "bias")

@@ -204,10 +204,9 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(inkset: Path, tmp_path: Path) 
     run = tmp_path / "run"
     last = run / "last.safetensors"
     clean = {name: value for name, value in os.environ.items() if name not in _ALLOCATOR}
-    arguments = [str(inkset), "-o", str(run), "--budget", "5000steps", "--accelerator", "cpu"]
+    arguments = ["train", str(inkset), "-o", str(run), "--budget", "5000steps", *SETTINGS]
     with subprocess.Popen(
-        [sys.executable, "-m", "inktex.core.cli", "train", *arguments, *SETTINGS]
-        + ["--validate-every", "0.1s"],
+        [sys.executable, "-m", "inktex.core.cli", *arguments, "--validate-every", "0.1s"],
         env={**clean, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -141,7 +141,7 @@ def test_where_there_is_no_ink_it_says_so(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
     for path in (tmp_path, tmp_path / "text.txt", tmp_path / "empty.zip", tmp_path / "nothing"):
-        with pytest.raises(DataError, match="expected a .zip or folder of .inkml files"):
+        with pytest.raises(DataError, match=r"expected a \.zip or folder of \.inkml files"):
             list(ink_files(path))
 
 

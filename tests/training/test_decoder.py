@@ -8,6 +8,7 @@ from inktex.training.decoder import (
     MASKED,
     Coverage,
     CoverageTransformer,
+    DecoderLayer,
     Memory,
     grid_encoding,
     sinusoid,
@@ -50,9 +51,7 @@ def test_steps_give_what_teacher_forcing_gives() -> None:
     tokens = torch.randint(1, 11, (4, 12))
     logits, attentions = made(tokens, memory)
     log_probs, coverages = stepped(made, memory, tokens)
-    torch.testing.assert_close(
-        log_probs, torch.log_softmax(logits, dim=-1), atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(log_probs, torch.log_softmax(logits, dim=-1), atol=1e-5, rtol=1e-5)
     for position, coverage in enumerate(coverages):
         for layer, attention in enumerate(attentions):
             past = attention[:, :, : position + 1].sum(dim=2)
@@ -96,6 +95,7 @@ def test_coverage_counts() -> None:
     tokens = torch.randint(1, 11, (1, 8))
     with_coverage = made(tokens, memory)[0]
     for layer in made.layers:
+        assert isinstance(layer, DecoderLayer)
         layer.coverage = None
     without = made(tokens, memory)[0]
     assert (with_coverage - without).abs().amax() > 1e-3

@@ -20,7 +20,7 @@ def test_a_network_that_knows_its_formulas_writes_them_in_order() -> None:
     for step in range(1, 401):
         found = losses(net, batch, 0.0, 2)
         optimizer.zero_grad()
-        (found.tokens + 0.3 * found.alignment).backward()
+        (found.tokens + 0.3 * found.alignment).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % 20 == 0 and greedy_captions(net, made, words) == wanted:
             break

@@ -62,10 +62,11 @@ def test_whatever_is_damaged_is_a_data_error_or_does_not_matter(tmp_path: Path) 
     for each in damaged:
         path.write_bytes(each)
         try:
-            assert all(map(same, load_inkset(path), made))
-        except DataError as error:
-            assert str(path) in str(error)
+            loaded = load_inkset(path)
+        except DataError:
             refused += 1
+        else:
+            assert all(map(same, loaded, made))
     assert refused > 150  # the checksums of a zip see to that
 
 
@@ -102,7 +103,7 @@ def test_a_header_that_is_not_ours_is_refused(tmp_path: Path, changes: dict[str,
     path = tmp_path / "made.inkset"
     save_inkset(path, expressions(2))
     rewritten(path, **changes)
-    with pytest.raises(DataError, match="not a readable .inkset file"):
+    with pytest.raises(DataError, match=r"not a readable \.inkset file"):
         load_inkset(path)
 
 

@@ -48,9 +48,7 @@ def test_padding_costs_nothing() -> None:
     torch.testing.assert_close(both.tokens, (tokens * steps).sum() / 12, atol=1e-4, rtol=1e-4)
     inked = torch.tensor([3.0, 3.0])
     alignment = torch.stack([part.alignment for part in parts])
-    torch.testing.assert_close(
-        both.alignment, (alignment * inked).sum() / 6, atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(both.alignment, (alignment * inked).sum() / 6, atol=1e-4, rtol=1e-4)
 
 
 def test_without_known_ink_only_tokens_cost() -> None:
@@ -109,7 +107,7 @@ def test_a_tiny_batch_is_learnt_by_heart() -> None:
         total = found.tokens + 0.3 * found.alignment + 0.5 * found.symbols
         assert torch.isfinite(total)
         optimizer.zero_grad()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         history.append([float(value.detach()) for value in found])
     for first, last in zip(history[0], history[-1], strict=True):

@@ -21,9 +21,7 @@ def expression(identifier: str, writer: str, caption: str) -> Expression:
 def made(count: int = 2000) -> list[Expression]:
     """40 writers, a third unnamed; every fourth label comes often."""
     return [
-        expression(
-            f"e{i}", "" if i % 3 == 0 else f"w{i % 40}", f"x {i % 50 if i % 4 == 0 else i}"
-        )
+        expression(f"e{i}", "" if i % 3 == 0 else f"w{i % 40}", f"x {i % 50 if i % 4 == 0 else i}")
         for i in range(count)
     ]
 

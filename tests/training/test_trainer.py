@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from inktex.core.errors import CheckpointError, DataError, VocabularyError
 from inktex.core.vocabulary import Vocabulary
 from inktex.training import trainer
+from inktex.training.batches import TrainingStream
 from inktex.training.budget import Budget
 from inktex.training.checkpoint import Checkpoint
 from inktex.training.recipe import Optimisation, Recipe
@@ -93,7 +95,7 @@ def test_a_budget_of_epochs_or_of_time_ends_too(tmp_path: Path) -> None:
     second = next(
         number
         for number, (epoch_number, _) in enumerate(
-            trainer.TrainingStream(
+            TrainingStream(
                 TRAIN, epoch.vocabulary, synthetic.recipe().augmentation, 4, 60_000, 1
             ).plans()
         )
@@ -204,8 +206,8 @@ def test_the_rate_rises_in_a_line_and_falls_as_half_a_cosine() -> None:
     assert rates[50] == pytest.approx(1.0, abs=0.03)
     assert rates[550] == pytest.approx(1.0)
     assert rates[1000] == pytest.approx(0, abs=1e-12)
-    assert all(a < b for a, b in zip(rates[:100], rates[1:100], strict=False))
-    assert all(a > b for a, b in zip(rates[100:], rates[101:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(rates[:100]))
+    assert all(a > b for a, b in itertools.pairwise(rates[100:]))
     cold = Optimisation(learning_rate=2.0, warmup=0.0)
     assert learning_rate(0.0, cold) == 2.0
 
