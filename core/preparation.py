@@ -41,9 +41,9 @@ def prepare_image(source: Source, preprocessing: Preprocessing, name: str = "") 
         InputError: a source that cannot be read, has no ink, or is too large.
         BundleError: a preprocessing that this version does not know.
     """
-    multiple, most = size_limits(preprocessing)
+    multiple, padding, most = size_limits(preprocessing)
     pixels = _render(source, name)
-    height, width = (-(-side // multiple) * multiple for side in pixels.shape)
+    height, width = (-(-(side + padding) // multiple) * multiple for side in pixels.shape)
     if height * width > most:
         raise InputError(
             f"{_named(source, name)}: expected one formula, of at most {most} pixels at the "
@@ -55,8 +55,9 @@ def prepare_image(source: Source, preprocessing: Preprocessing, name: str = "") 
     return image
 
 
-def size_limits(preprocessing: Preprocessing) -> tuple[int, int]:
-    """What both sides of an image must be a multiple of, and the most pixels it may have.
+def size_limits(preprocessing: Preprocessing) -> tuple[int, int, int]:
+    """What both sides of an image must be a multiple of, the paper added to the right and below
+    before that, in pixels, and the most pixels an image may have.
 
     Raises:
         BundleError: a preprocessing that this version does not know.
@@ -67,15 +68,15 @@ def size_limits(preprocessing: Preprocessing) -> tuple[int, int]:
             "bundle is for another inktex; upgrade with `pip install --upgrade inktex`"
         )
     limits = []
-    for key in ("multiple", "max_pixels"):
-        value = preprocessing.parameters.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    for key, least in (("multiple", 1), ("padding_px", 0), ("max_pixels", 1)):
+        value = preprocessing.parameters.get(key, 0)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise BundleError(
-                f"preprocessing.parameters.{key}: expected a whole number > 0, found {value!r}; "
-                "export the bundle again"
+                f"preprocessing.parameters.{key}: expected a whole number >= {least}, found "
+                f"{value!r}; export the bundle again"
             )
         limits.append(value)
-    return limits[0], limits[1]
+    return limits[0], limits[1], limits[2]
 
 
 def _render(source: Source, name: str) -> NDArray[np.uint8]:

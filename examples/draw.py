@@ -60,7 +60,7 @@ EXAMPLES = (
     Example("02-product.json", r"1 2 \times 3 4 = 4 0 8"),
     Example("03-fraction.png", r"\frac { a + b } { c }"),
     Example("04-euler.inkml", r"e ^ { i \pi } + 1 = 0"),
-    Example("05-root.png", r"\sqrt { x ^ { 2 } + y ^ { 2 } }", "board", 0.1, 3.5),
+    Example("05-root.png", r"\sqrt { x ^ { 2 } + y ^ { 2 } }", "board", 0.1, 3.0),
     Example("06-subscripts.inkml", "x _ { k + 1 } = x _ { k } + y _ { k }"),
     Example("07-inequality.json", r"\alpha \leq \beta + 5"),
     Example("08-trigonometry.webp", r"\sin ^ { 2 } \theta + \cos ^ { 2 } \theta = 1", scale=0.1),

@@ -245,7 +245,7 @@ class Hand:
             up += self.vary(3)
             start = base.reach(up + low * SCRIPT - 10, up + high * SCRIPT + 10)
             if mark == "^":
-                start = max(start, right - 6)
+                start = max(start, right)
             whole += script.changed(SCRIPT, start + 11 + self.vary(2), up)
         return whole
 

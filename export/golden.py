@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..core.rendering import render_ink
+from ..core.manifest import Preprocessing
+from ..core.preparation import prepare_image
+from ..core.rendering import MARGIN_PX, PEN_PX, SYMBOL_PX
 from ..core.vocabulary import Vocabulary
 from ..training.encoder import STRIDE
 from .graphs import EncoderGraph, StepGraph, read_greedily
@@ -26,13 +28,24 @@ _STROKES = (
 )
 
 
+PREPROCESSING = Preprocessing(
+    "normalised-ink",
+    {
+        "multiple": STRIDE,
+        # in training most formulas had paper to the right, where their batch was wider
+        "padding_px": STRIDE,
+        "max_pixels": 1 << 20,
+        "symbol_px": SYMBOL_PX,
+        "pen_px": PEN_PX,
+        "margin_px": MARGIN_PX,
+    },
+)
+"""How ink and images become the encoder's input, for all recognizers trained here."""
+
+
 def golden_image() -> NDArray[np.float32]:
-    """float32 [1, 1, h, w], ink 1 on 0, padded as the encoder wants it"""
-    drawing = render_ink([np.array(stroke, np.float64) for stroke in _STROKES])
-    height, width = (-(-side // STRIDE) * STRIDE for side in drawing.shape)
-    image = np.zeros((1, 1, height, width), np.float32)
-    image[0, 0, : drawing.shape[0], : drawing.shape[1]] = drawing.astype(np.float32) / 255
-    return image
+    """float32 [1, 1, h, w], ink 1 on 0, as the recognizer would give it to the encoder"""
+    return prepare_image([np.array(stroke, np.float64) for stroke in _STROKES], PREPROCESSING)
 
 
 @torch.inference_mode()

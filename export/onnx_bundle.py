@@ -9,15 +9,13 @@ from typing import Any
 import torch
 
 from ..core.bundle import Bundle, golden_npz, write_bundle
-from ..core.manifest import Decoding, Manifest, Preprocessing, Variant
-from ..core.rendering import MARGIN_PX, PEN_PX, SYMBOL_PX
+from ..core.manifest import Decoding, Manifest, Variant
 from ..training.checkpoint import Checkpoint
 from ..training.encoder import STRIDE
-from .golden import golden_arrays
+from .golden import PREPROCESSING, golden_arrays
 from .graphs import EncoderGraph, StepGraph, interface_of
 from .to_onnx import to_onnx
 
-MAX_PIXELS = 1 << 20
 WEIGHTS_LICENCE = "CC BY-NC-SA 3.0, non-commercial (trained on CROHME)"
 
 
@@ -44,16 +42,7 @@ def export_bundle(
     manifest = Manifest(
         vocabulary=checkpoint.vocabulary,
         interface=interface,
-        preprocessing=Preprocessing(
-            "normalised-ink",
-            {
-                "multiple": STRIDE,
-                "max_pixels": MAX_PIXELS,
-                "symbol_px": SYMBOL_PX,
-                "pen_px": PEN_PX,
-                "margin_px": MARGIN_PX,
-            },
-        ),
+        preprocessing=PREPROCESSING,
         decoding=Decoding(max_length=network.decoder.max_length, beams=beams),
         variants=(Variant("onnxruntime", "fp32", "encoder.fp32.onnx", "step.fp32.onnx"),),
         provenance=_provenance(checkpoint),

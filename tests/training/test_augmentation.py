@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inktex.core.rendering import SYMBOL_PX, normalized_strokes
+from inktex.core.rendering import normalized_strokes
 from inktex.training.augmentation import Augmentation, bend
 
 from .synthetic import expression
@@ -91,11 +91,18 @@ def test_each_of_its_ways_does_what_it_says() -> None:
 
 
 def test_the_strokes_of_a_symbol_are_bent_together() -> None:
-    """An x of two strokes keeps its crossing; two symbols move apart."""
-    cross = [np.array([[0.0, 0.0], [SYMBOL_PX, SYMBOL_PX]]), np.array([[0.0, SYMBOL_PX], [16, 0]])]
+    """One affine map moves all points of a symbol; two symbols have two."""
+    lower = np.array([[0.0, 0.0], [16.0, 1.0], [9.0, 5.0]])
+    strokes = [lower, lower + np.array([3.0, 12.0])]
+    points = np.concatenate(strokes)
     only_symbols = Augmentation(**{**vars(STILL), "symbol": 0.2})
-    together = bend(cross, [(0, 1)], np.random.default_rng(5), only_symbols)
-    apart = bend(cross, [(0,), (1,)], np.random.default_rng(5), only_symbols)
-    gap = together[0].mean(axis=0) - together[1].mean(axis=0)
-    np.testing.assert_allclose(gap, 0, atol=1e-9)
-    assert np.abs(apart[0].mean(axis=0) - apart[1].mean(axis=0)).max() > 0.1
+
+    def residual(symbols: list[tuple[int, ...]]) -> float:
+        bent = np.concatenate(bend(strokes, symbols, np.random.default_rng(5), only_symbols))
+        assert np.abs(bent - points).max() > 0.1
+        homogeneous = np.column_stack([points, np.ones(len(points))])
+        fitted = homogeneous @ np.linalg.lstsq(homogeneous, bent)[0]
+        return float(np.abs(fitted - bent).max())
+
+    assert residual([(0, 1)]) < 1e-9
+    assert residual([(0,), (1,)]) > 0.1

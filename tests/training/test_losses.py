@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from inktex.training.batches import Batch, Drawing, collate, draw
+from inktex.training.decoder import Memory
 from inktex.training.inkset import Expression
 from inktex.training.losses import losses
 
@@ -61,6 +62,28 @@ def test_without_known_ink_only_tokens_cost() -> None:
     assert found.alignment == found.symbols == 0
     assert found.tokens > 0
     sum(found).backward()  # type: ignore[union-attr]
+
+
+def test_the_alignment_is_the_attention_off_the_ink_token_by_token() -> None:
+    """Summed up step by step: each direction, each layer, each token that has ink."""
+    net, one = network(), batch(3)
+    memory = net.encode(one.images)
+    total, tokens = 0.0, 0
+    with torch.no_grad():
+        for row, made in enumerate(expressions(3)):
+            alone = Memory(*(part[row : row + 1] for part in memory))
+            for direction, order in ((0, 1), (1, -1)):
+                inks = list(one.ink[row, : len(made.caption)])[::order]
+                _, attentions = net.decoder(one.inputs[row : row + 1, direction], alone)
+                for step, (known, ink) in enumerate(zip(made.ink[::order], inks, strict=True)):
+                    if known:
+                        tokens += 1
+                        own = (ink > 0) & (memory.bias[row] == 0)
+                        for attention in attentions:
+                            mass = attention[0, :, step].mean(dim=0)[own].sum()
+                            total -= math.log(float(mass) + 1e-6)
+    found = losses(net, one, 0.0, 2).alignment.item()
+    assert found == pytest.approx(total / tokens / 2, rel=1e-3)
 
 
 def test_the_alignment_is_that_of_the_layers_named() -> None:
