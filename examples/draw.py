@@ -78,7 +78,7 @@ EXAMPLES = (
     Example("16-arithmetic-sum.inkml",
             r"\sum \limits _ { k = 1 } ^ { n } k = \frac { n ( n + 1 ) } { 2 }"),
     Example("17-sum-of-roots.inkml",
-            r"\sum \limits _ { n = 1 } ^ { \infty } \sqrt { \frac { n + 1 } { n ^ { 2 } + 3 } }"),
+            r"\sum \limits _ { k = 0 } ^ { n } \sqrt { \frac { k + 1 } { 2 n } }"),
     Example("18-exponential.inkml",
             r"e ^ { t } = \sum \limits _ { n = 0 } ^ { \infty } \frac { t ^ { n } } { n ! }"),
 )  # fmt: skip

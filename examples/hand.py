@@ -26,7 +26,7 @@ GLYPHS = Path(__file__).resolve().with_name("glyphs.txt")
 
 AXIS = 30.0
 """Height of fraction bars and of the middle of operators above the baseline."""
-SCRIPT = 0.66
+SCRIPT = 0.63
 LIMIT = 0.6
 POINT_SPACING = 4.5
 RECORDER_UNITS = 5
@@ -283,7 +283,7 @@ class Hand:
     def root(self, inner: Box) -> Box:
         """A radical drawn over a row in one stroke, with a hook at either end."""
         _, bottom, _, top = inner.edges
-        bottom, top = min(bottom, 0.0) - 6, max(top, 58.0) + 16
+        bottom, top = min(bottom, 0.0) - 6, max(top, 58.0) + 28
         inner = inner.changed(left=50.0)
         right = inner.edges[2] + 14
         knee = bottom + 0.45 * (top - bottom)
