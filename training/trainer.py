@@ -32,7 +32,8 @@ from .checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimiz
 from .decoding import greedy_captions
 from .inkset import Expression, fingerprint
 from .losses import losses
-from .recipe import Optimisation, Recipe
+from .optimisation import adamw, learning_rate, ramped_average
+from .recipe import Recipe
 
 LOG_FIELDS = ("step", "epoch", "elapsed_s", "rate", "tokens", "alignment", "symbols", "exp_rate")
 
@@ -54,7 +55,7 @@ class TrainingModule(lightning.LightningModule):
         self.network = build_network(recipe.model, vocabulary)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
-            self.network, multi_avg_fn=_ramped_average(self.settings.ema_decay), use_buffers=True
+            self.network, multi_avg_fn=ramped_average(self.settings.ema_decay), use_buffers=True
         ).requires_grad_(False)
         self.last: dict[str, float] = {}
 
@@ -372,42 +373,5 @@ def _quiet_lightning() -> Iterator[None]:
         log.setLevel(level)
 
 
-def learning_rate(share: float, settings: Optimisation) -> float:
-    """Linear warm-up, then half a cosine down to zero; `share` of the budget is 0..1."""
-    if share < settings.warmup:
-        return settings.learning_rate * (share + 1e-3) / (settings.warmup + 1e-3)
-    fall = (share - settings.warmup) / (1 - settings.warmup)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * fall))
-
-
-def adamw(network: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter, arXiv:1711.05101); vectors are not decayed."""
-    parameters = list(network.parameters())
-    decayed = [each for each in parameters if each.ndim > 1]
-    others = [each for each in parameters if each.ndim <= 1]
-    return torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-        betas=(0.9, 0.98),
-    )
-
-
 def _optimizer(trainer: lightning.Trainer) -> torch.optim.Optimizer:
     return trainer.optimizers[0]
-
-
-def _ramped_average(decay: float) -> Any:
-    """An exponential moving average that follows fast at first, when weights change fast."""
-
-    def update(averages: list[Tensor], values: list[Tensor], count: Tensor | int) -> None:
-        present = min(decay, (1 + int(count)) / (10 + int(count)))
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value.detach(), 1 - present)
-            else:
-                average.copy_(value)
-
-    return update

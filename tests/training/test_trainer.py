@@ -22,8 +22,9 @@ from inktex.training import trainer
 from inktex.training.batches import TrainingStream
 from inktex.training.budget import Budget
 from inktex.training.checkpoint import Checkpoint
+from inktex.training.optimisation import adamw, learning_rate, ramped_average
 from inktex.training.recipe import Optimisation, Recipe
-from inktex.training.trainer import BudgetCallback, adamw, learning_rate
+from inktex.training.trainer import BudgetCallback
 
 from . import synthetic
 from .synthetic import expression, expressions
@@ -165,7 +166,7 @@ def test_the_average_lags_behind_the_weights(tmp_path: Path) -> None:
     """After n steps it is the ramped mean of what the weights were."""
     last = train(tmp_path, "1step")
     assert_same(last.network, last.average)
-    update = trainer._ramped_average(0.9)
+    update = ramped_average(0.9)
     average, count = [torch.tensor([0.0]), torch.tensor(3)], torch.tensor(1)
     update(average, [torch.tensor([1.0]), torch.tensor(7)], count)
     assert average[0].item() == pytest.approx(1 - 2 / 11)
