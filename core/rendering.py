@@ -88,6 +88,12 @@ def normalized_strokes(
     return [(stroke - origin) * scale + MARGIN_PX for stroke in strokes]
 
 
+def drawn_size(strokes: Sequence[FloatArray]) -> tuple[int, int]:
+    """Height and width of the image that `draw_strokes` makes of these strokes."""
+    right, bottom = np.max([stroke.max(axis=0) for stroke in strokes], axis=0)
+    return int(bottom) + 1 + MARGIN_PX, int(right) + 1 + MARGIN_PX
+
+
 def draw_strokes(strokes: Sequence[FloatArray], pen_px: float = PEN_PX) -> ByteImage:
     """Draw strokes that are in pixels already, anti-aliased.
 
@@ -98,8 +104,7 @@ def draw_strokes(strokes: Sequence[FloatArray], pen_px: float = PEN_PX) -> ByteI
     Returns:
         uint8 [h, w], ink 255 on 0, with `MARGIN_PX` of paper to the right and below.
     """
-    right, bottom = np.max([stroke.max(axis=0) for stroke in strokes], axis=0)
-    width, height = int(right) + 1 + MARGIN_PX, int(bottom) + 1 + MARGIN_PX
+    height, width = drawn_size(strokes)
     canvas = Image.new("L", (width * _SUPERSAMPLING, height * _SUPERSAMPLING))
     pen = ImageDraw.Draw(canvas)
     for stroke in strokes:

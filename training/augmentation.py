@@ -26,6 +26,7 @@ class Augmentation:
         warp: amplitude of a smooth wave through the line, in typical heights.
         jitter: standard deviation of every point, in pixels of the rendering.
         pen: range of the width of the pen, in pixels of the rendering.
+        splices: share of the formulas that are spliced with another, of those that can be.
     """
 
     scale: float = 0.25
@@ -36,6 +37,7 @@ class Augmentation:
     warp: float = 0.12
     jitter: float = 0.15
     pen: tuple[float, float] = (1.2, 2.6)
+    splices: float = 0.4
 
 
 def bend(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,11 +12,12 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.rendering import SYMBOL_PX, draw_strokes, normalized_strokes
+from ..core.rendering import SYMBOL_PX, draw_strokes, drawn_size, normalized_strokes
 from ..core.vocabulary import Vocabulary
 from .augmentation import Augmentation, bend
 from .encoder import CELL, STRIDE
 from .inkset import Expression
+from .splicing import with_splices
 
 DIRECTIONS = 2
 _WIDTH_STEP = 32
@@ -169,7 +171,11 @@ class Buckets:
 
 
 class TrainingStream:
-    """An endless stream of batches that can start anywhere and is the same for the same seed."""
+    """An endless stream of batches that can start anywhere and is the same for the same seed.
+
+    Args:
+        longest: tokens that a formula made anew may have.
+    """
 
     def __init__(
         self,
@@ -179,39 +185,49 @@ class TrainingStream:
         batch_size: int,
         max_pixels: int,
         seed: int,
+        longest: int,
     ) -> None:
         self.expressions = expressions
         self.vocabulary = vocabulary
         self.augmentation = augmentation
-        self.buckets = Buckets(drawn_sizes(expressions), batch_size, max_pixels)
+        self.batch_size, self.max_pixels = batch_size, max_pixels
         self.seed = seed
+        self.longest = longest
 
-    def plans(self) -> Iterator[tuple[int, list[int]]]:
-        """(epoch, indices of the expressions) for every batch, without end"""
-        epoch = 0
-        while True:
-            for batch in self.buckets.plan(np.random.default_rng([self.seed, epoch])):
+    def epoch(self, number: int) -> list[list[Expression]]:
+        """The batches of an epoch: every expression once, some of them spliced with others."""
+        rng = np.random.default_rng([self.seed, number])
+        share = self.augmentation.splices
+        expressions = with_splices(self.expressions, share, self.longest, rng)
+        buckets = Buckets(drawn_sizes(expressions), self.batch_size, self.max_pixels)
+        return [[expressions[index] for index in batch] for batch in buckets.plan(rng)]
+
+    def plans(self) -> Iterator[tuple[int, list[Expression]]]:
+        """(epoch, expressions) for every batch, without end"""
+        for epoch in itertools.count():
+            for batch in self.epoch(epoch):
                 yield epoch, batch
-            epoch += 1
 
     def batches(self, skip: int = 0, stride: int = 1) -> Iterator[tuple[int, Batch]]:
         """(epoch, batch): the one after `skip`, then every `stride`-th."""
-        for number, (epoch, indices) in enumerate(self.plans()):
+        for number, (epoch, expressions) in enumerate(self.plans()):
             if number >= skip and (number - skip) % stride == 0:
                 rng = np.random.default_rng([self.seed, 1, number])
-                yield epoch, self.draw(indices, rng)
+                yield epoch, self.draw(expressions, rng)
 
-    def draw(self, indices: Sequence[int], rng: Generator) -> Batch:
+    def draw(self, expressions: Sequence[Expression], rng: Generator) -> Batch:
         """Draw one batch; all its images share a scale, so that they stay of one size."""
         scale = float(np.exp(rng.uniform(-self.augmentation.scale, self.augmentation.scale)))
-        chosen = [self.expressions[index] for index in indices]
-        drawings = [draw(each, self.augmentation, rng, scale) for each in chosen]
-        return collate(chosen, drawings, self.vocabulary)
+        drawings = [draw(each, self.augmentation, rng, scale) for each in expressions]
+        return collate(expressions, drawings, self.vocabulary)
 
 
 def drawn_sizes(expressions: Sequence[Expression]) -> NDArray[np.int64]:
     """int [n, 2]: height and width of each expression as drawn without augmentation"""
-    sizes = [draw(expression).image.shape for expression in expressions]
+    sizes = [
+        drawn_size(normalized_strokes([stroke.astype(np.float64) for stroke in each.strokes]))
+        for each in expressions
+    ]
     return np.array(sizes, np.int64).reshape(-1, 2)
 
 

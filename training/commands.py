@@ -110,6 +110,7 @@ def inspect(source: Path) -> None:
 @click.option("-o", "--output", type=_PATH, help="Folder for checkpoints and log.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override a setting.")
 @click.option("--resume", type=_PATH, help="Go on from this checkpoint, exactly.")
+@click.option("--from", "source_model", type=_PATH, help="Take the first weights from here.")
 @click.option(
     "--devices",
     type=click.IntRange(min=1),
@@ -126,6 +127,7 @@ def train(
     output: Path | None,
     settings: tuple[str, ...],
     resume: Path | None,
+    source_model: Path | None,
     devices: int,
     accelerator: str,
     validate_every: str,
@@ -180,6 +182,7 @@ def train(
         amount,
         folder,
         resume=start,
+        source=Checkpoint.load(source_model) if source_model else None,
         devices=devices,
         accelerator=accelerator,
         validate_every_s=interval.amount,

@@ -185,6 +185,9 @@ class CoverageTransformer(nn.Module):
         self.memory_norm = nn.LayerNorm(features)
         self.memory_keys = nn.Linear(features, layers * features)
         self.memory_values = nn.Linear(features, layers * features)
+        # what is read tells where it was read: the next place is found from the last
+        self.memory_places = nn.Linear(features, layers * features, bias=False)
+        nn.init.zeros_(self.memory_places.weight)
         self.layers = nn.ModuleList(
             DecoderLayer(features, heads, hidden, dropout, covered=number > 0)
             for number in range(layers)
@@ -204,7 +207,8 @@ class CoverageTransformer(nn.Module):
         cells = self.memory_norm(cells)
         shape = (len(self.layers), self.heads, -1)
         keys = self.memory_keys(cells + places).unflatten(-1, shape).permute(0, 2, 3, 1, 4)
-        values = self.memory_values(cells).unflatten(-1, shape).permute(0, 2, 3, 1, 4)
+        values = self.memory_values(cells) + self.memory_places(places)
+        values = values.unflatten(-1, shape).permute(0, 2, 3, 1, 4)
         return Memory(keys, values, bias)
 
     def forward(

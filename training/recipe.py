@@ -74,7 +74,7 @@ class Optimisation:
     label_smoothing: float = 0.1
     alignment: float = 0.3
     symbols: float = 0.5
-    aligned_layers: int = 2
+    aligned_layers: int = 3
     ema_decay: float = 0.999
     precision: str = "bf16"
 

@@ -34,6 +34,7 @@ from .inkset import Expression, fingerprint
 from .losses import losses
 from .optimisation import adamw, learning_rate, ramped_average
 from .recipe import Recipe
+from .warm_start import transfer
 
 LOG_FIELDS = ("step", "epoch", "elapsed_s", "rate", "tokens", "alignment", "symbols", "exp_rate")
 
@@ -252,6 +253,7 @@ def train(
     folder: Path,
     *,
     resume: Checkpoint | None = None,
+    source: Checkpoint | None = None,
     devices: int = 1,
     accelerator: str = "auto",
     validate_every_s: float = 600.0,
@@ -262,6 +264,7 @@ def train(
 
     Args:
         resume: goes on from here, with its recipe and vocabulary, as if it had never stopped.
+        source: the first weights are taken from here, as far as they fit; all else is new.
         devices: processes on this machine, each of which takes its own batches.
         accelerator: of Lightning: "cpu", "gpu" or "auto".
 
@@ -290,8 +293,9 @@ def train(
         settings.batch_size,
         settings.max_pixels,
         recipe.seed,
+        recipe.model.max_length - 1,
     )
-    steps_per_epoch = max(len(stream.buckets.plan()) // devices, 1)
+    steps_per_epoch = max(len(stream.epoch(0)) // devices, 1)
     if resume and budget.share(resume.progress, steps_per_epoch) >= 1:
         raise CheckpointError(
             f"expected a training with some of its budget left, found one of "
@@ -299,6 +303,9 @@ def train(
             "give the budget of the whole training, this part and those before"
         )
     module = TrainingModule(recipe, vocabulary)
+    if source:
+        print(transfer(module.network, vocabulary, source), flush=True)
+        module.average.module.load_state_dict(module.network.state_dict())
     folder.mkdir(parents=True, exist_ok=True)
     callback = BudgetCallback(
         recipe,

@@ -97,7 +97,7 @@ def test_a_budget_of_epochs_or_of_time_ends_too(tmp_path: Path) -> None:
         number
         for number, (epoch_number, _) in enumerate(
             TrainingStream(
-                TRAIN, epoch.vocabulary, synthetic.recipe().augmentation, 4, 60_000, 1
+                TRAIN, epoch.vocabulary, synthetic.recipe().augmentation, 4, 60_000, 1, 23
             ).plans()
         )
         if epoch_number == 1
