@@ -8,7 +8,7 @@ from typing import cast
 
 from .fields import Fields
 
-DYNAMIC_AXES = ("batch", "height", "width", "cells", "beams", "length")
+DYNAMIC_AXES = ("batch", "height", "width", "cells", "rows", "columns", "beams", "length")
 """The names an axis of unknown size may have in a `TensorSpec`."""
 
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
@@ -136,10 +136,11 @@ def interface_problems(interface: Interface) -> Iterator[str]:
         if (source.dtype, source.shape) != (target.dtype, target.shape):
             yield f"{where}: {state.input} and {state.output} differ in dtype or shape"
         dynamic = {size for size in source.shape if isinstance(size, str)}
-        if "beams" not in dynamic or not dynamic <= {"beams", "cells", "length"}:
+        of_memory = {"cells", "rows", "columns"}
+        if "beams" not in dynamic or not dynamic <= {"beams", "length", *of_memory}:
             yield (
-                f"{where}: expected an axis 'beams', else fixed, 'cells' or 'length', found "
-                f"{source.shape}"
+                f"{where}: expected an axis 'beams', else fixed, 'length' or axes of the memory, "
+                f"found {source.shape}"
             )
         if state.length_axis is not None and not (
             0 <= state.length_axis < len(source.shape)

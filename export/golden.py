@@ -15,7 +15,7 @@ from ..core.manifest import Preprocessing
 from ..core.preparation import prepare_image
 from ..core.rendering import MARGIN_PX, PEN_PX, SYMBOL_PX
 from ..core.vocabulary import Vocabulary
-from ..training.encoder import STRIDE
+from ..training.recognizer import STRIDE
 from .graphs import EncoderGraph, StepGraph, read_greedily
 
 STEPS = 6

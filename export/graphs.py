@@ -9,56 +9,43 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..core.interface import GraphSpec, Interface, StateSpec, TensorSpec
 from ..core.vocabulary import Vocabulary
-from ..training.decoder import CoverageTransformer, Memory, State
-from ..training.encoder import ConvNorm
-from ..training.network import RecognizerNetwork
+from ..training.recognizer import Recognizer
+from ..training.two_scale_encoder import ConvNorm
 
 
 class EncoderGraph(nn.Module):
     """Images to memory: everything that does not depend on the step.
 
-    images float32 [batch, 1, height, width], ink 1 on 0, sides multiples of 16 ->
-    memory_keys, memory_values float32 [batch, layers, heads, cells, d/heads],
-    memory_bias float32 [batch, cells], 0 where the cell holds ink, -1e4 elsewhere
+    images float32 [batch, 1, height, width], ink 1 on 0, sides multiples of 16 -> the fields of
+    the memory
     """
 
-    def __init__(self, network: RecognizerNetwork) -> None:
+    def __init__(self, network: Recognizer) -> None:
         super().__init__()
         self.network = folded(network)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        memory = self.network.encode(images)
-        return memory.keys, memory.values, memory.bias
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.network.encode(images))
 
 
 class StepGraph(nn.Module):
     """One step of the decoder for all beams of one image.
 
-    tokens int64 [beams], position int64 [1], memory of batch 1, state of `beams` rows ->
-    log_probs float32 [beams, vocabulary] and the next state
+    tokens int64 [beams], position int64 [1], the fields of a memory of batch 1 and of the state
+    of `beams` rows -> log_probs float32 [beams, vocabulary] and the fields of the next state
     """
 
-    def __init__(self, decoder: CoverageTransformer) -> None:
+    def __init__(self, network: Recognizer) -> None:
         super().__init__()
-        self.decoder = copy.deepcopy(decoder).eval()
+        self.network = folded(network)
 
-    def forward(
-        self,
-        tokens: Tensor,
-        position: Tensor,
-        memory_keys: Tensor,
-        memory_values: Tensor,
-        memory_bias: Tensor,
-        cache_keys: Tensor,
-        cache_values: Tensor,
-        coverage: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        memory = Memory(memory_keys, memory_values, memory_bias)
-        state = State(cache_keys, cache_values, coverage)
-        log_probs, state = self.decoder.step(tokens, position, memory, state)
-        return log_probs, state.cache_keys, state.cache_values, state.coverage
+    def forward(self, tokens: Tensor, position: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        count = len(self.network.memory_type._fields)
+        memory = self.network.memory_type(*tensors[:count])
+        state = self.network.state_type(*tensors[count:])
+        log_probs, state = self.network.step(tokens, position, memory, state)
+        return log_probs, *state
 
 
 class GreedyReading(NamedTuple):
@@ -69,7 +56,7 @@ class GreedyReading(NamedTuple):
     tokens: what was written, without `<eos>`
     """
 
-    memory: tuple[Tensor, Tensor, Tensor]
+    memory: tuple[Tensor, ...]
     log_probs: list[Tensor]
     tokens: list[int]
 
@@ -80,12 +67,10 @@ def read_greedily(
 ) -> GreedyReading:
     """Greedy search through the two graphs as torch runs them, on one image [1, 1, h, w]."""
     memory = encoder(images)
-    _, layers, heads, cells, features = memory[0].shape
-    cache = torch.zeros(layers, 1, heads, step.decoder.max_length, features)
-    state = [cache, cache, torch.zeros(layers, 1, heads, cells)]
+    state = list(step.network.start(step.network.memory_type(*memory), 1))
     reading = GreedyReading(memory, [], [])
     token = vocabulary.sos
-    for position in range(step.decoder.max_length):
+    for position in range(step.network.max_length):
         log_probs, *state = step(torch.tensor([token]), torch.tensor([position]), *memory, *state)
         reading.log_probs.append(log_probs)
         token = int(log_probs.argmax())
@@ -95,9 +80,9 @@ def read_greedily(
     return reading
 
 
-def folded(network: RecognizerNetwork) -> RecognizerNetwork:
+def folded(network: Recognizer) -> Recognizer:
     """A copy for inference in which every batch norm is folded into its convolution."""
-    network = copy.deepcopy(network).eval()
+    network = copy.deepcopy(network)
     for module in network.modules():
         if isinstance(module, ConvNorm):
             convolution, norm = module
@@ -105,51 +90,4 @@ def folded(network: RecognizerNetwork) -> RecognizerNetwork:
             assert isinstance(norm, nn.BatchNorm2d)
             module[0] = fuse_conv_bn_eval(convolution, norm)
             module[1] = nn.Identity()
-    return network
-
-
-def interface_of(decoder: CoverageTransformer) -> Interface:
-    """Names, dtypes, shapes and dynamic axes of the two graphs."""
-    layers, heads = len(decoder.layers), decoder.heads
-    vocabulary, features = decoder.embedding.weight.shape
-    width = features // heads
-    memory = ("batch", layers, heads, "cells", width)
-    cache = (layers, "beams", heads, "length", width)
-    coverage = (layers, "beams", heads, "cells")
-
-    def tensor(name: str, *shape: int | str) -> TensorSpec:
-        return TensorSpec(name, "float32", shape)
-
-    return Interface(
-        encoder=GraphSpec(
-            inputs=(tensor("images", "batch", 1, "height", "width"),),
-            outputs=(
-                tensor("memory_keys", *memory),
-                tensor("memory_values", *memory),
-                tensor("memory_bias", "batch", "cells"),
-            ),
-        ),
-        step=GraphSpec(
-            inputs=(
-                TensorSpec("tokens", "int64", ("beams",)),
-                TensorSpec("position", "int64", (1,)),
-                tensor("memory_keys", 1, *memory[1:]),
-                tensor("memory_values", 1, *memory[1:]),
-                tensor("memory_bias", 1, "cells"),
-                tensor("cache_keys", *cache),
-                tensor("cache_values", *cache),
-                tensor("coverage", *coverage),
-            ),
-            outputs=(
-                tensor("log_probs", "beams", vocabulary),
-                tensor("next_cache_keys", *cache),
-                tensor("next_cache_values", *cache),
-                tensor("next_coverage", *coverage),
-            ),
-        ),
-        state=(
-            StateSpec("cache_keys", "next_cache_keys", length_axis=3),
-            StateSpec("cache_values", "next_cache_values", length_axis=3),
-            StateSpec("coverage", "next_coverage"),
-        ),
-    )
+    return network.eval()

@@ -11,9 +11,9 @@ import torch
 from ..core.bundle import Bundle, golden_npz, write_bundle
 from ..core.manifest import Decoding, Manifest, Variant
 from ..training.checkpoint import Checkpoint
-from ..training.encoder import STRIDE
+from ..training.recognizer import STRIDE, Recognizer
 from .golden import PREPROCESSING, golden_arrays
-from .graphs import EncoderGraph, StepGraph, interface_of
+from .graphs import EncoderGraph, StepGraph
 from .to_onnx import to_onnx
 
 WEIGHTS_LICENCE = "CC BY-NC-SA 3.0, non-commercial (trained on CROHME)"
@@ -33,17 +33,17 @@ def export_bundle(
         BundleError: there is something other than a bundle at `path`.
     """
     network = checkpoint.trained_network()
-    encoder, step = EncoderGraph(network), StepGraph(network.decoder)
-    interface = interface_of(network.decoder)
+    encoder, step = EncoderGraph(network), StepGraph(network)
+    interface = network.interface()
     images = torch.zeros(2, 1, 3 * STRIDE, 5 * STRIDE)
     images[:, :, 8:20, 8:60] = 1.0
     encoder_model = to_onnx(encoder, {"images": images}, interface.encoder)
-    step_model = to_onnx(step, _step_example(encoder), interface.step)
+    step_model = to_onnx(step, _step_example(network), interface.step)
     manifest = Manifest(
         vocabulary=checkpoint.vocabulary,
         interface=interface,
         preprocessing=PREPROCESSING,
-        decoding=Decoding(max_length=network.decoder.max_length, beams=beams),
+        decoding=Decoding(max_length=network.max_length, beams=beams),
         variants=(Variant("onnxruntime", "fp32", "encoder.fp32.onnx", "step.fp32.onnx"),),
         provenance=_provenance(checkpoint),
         licence=licence,
@@ -57,22 +57,15 @@ def export_bundle(
     return write_bundle(path, manifest, files)
 
 
-def _step_example(encoder: EncoderGraph) -> dict[str, torch.Tensor]:
+def _step_example(network: Recognizer) -> dict[str, torch.Tensor]:
     """Inputs of the step with sizes that no fixed axis has, so that none is frozen by chance."""
-    decoder = encoder.network.decoder
-    layers, heads = len(decoder.layers), decoder.heads
-    features = decoder.embedding.embedding_dim // heads
-    beams, cells, length = 3, 37, 21
-    cache = torch.zeros(layers, beams, heads, length, features)
+    sizes = {"beams": 3, "cells": 37, "rows": 5, "columns": 7, "length": 21}
     return {
-        "tokens": torch.ones(beams, dtype=torch.int64),
-        "position": torch.zeros(1, dtype=torch.int64),
-        "memory_keys": torch.zeros(1, layers, heads, cells, features),
-        "memory_values": torch.zeros(1, layers, heads, cells, features),
-        "memory_bias": torch.zeros(1, cells),
-        "cache_keys": cache,
-        "cache_values": cache.clone(),
-        "coverage": torch.zeros(layers, beams, heads, cells),
+        each.name: torch.zeros(
+            [sizes[size] if isinstance(size, str) else size for size in each.shape],
+            dtype=getattr(torch, each.dtype),
+        )
+        for each in network.interface().step.inputs
     }
 
 

@@ -16,8 +16,8 @@ from ..core.bundle import Bundle
 from ..core.manifest import Variant
 from ..core.recognizer import prepare_image
 from ..training.checkpoint import Checkpoint
-from ..training.encoder import STRIDE
 from ..training.inkset import Expression
+from ..training.recognizer import STRIDE
 from .graphs import EncoderGraph, StepGraph, read_greedily
 
 Arrays = dict[str, NDArray[Any]]
@@ -120,7 +120,7 @@ def compare_with_torch(
         steps: decoder steps on each.
     """
     network = checkpoint.trained_network()
-    encoder, step = EncoderGraph(network), StepGraph(network.decoder)
+    encoder, step = EncoderGraph(network), StepGraph(network)
     graphs = Graphs(bundle, variant)
     rng = np.random.default_rng(seed)
     errors = _Errors()
@@ -242,7 +242,14 @@ def _compare_steps(
 def _initial_state(bundle: Bundle, memory: Arrays, beams: int, length: int) -> Arrays:
     """Zeros, for the cells that the memory has, with room for `length` steps."""
     interface = bundle.manifest.interface
-    sizes = {"beams": beams, "cells": memory["memory_bias"].shape[1], "length": length}
+    sizes = {"beams": beams, "length": length}
+    for spec in interface.memory:
+        shape = memory[spec.name].shape
+        sizes |= {
+            axis: size
+            for axis, size in zip(spec.shape, shape, strict=True)
+            if isinstance(axis, str) and axis != "batch"
+        }
     return {
         each.input: np.zeros(
             [sizes[size] if isinstance(size, str) else size for size in shape], np.float32

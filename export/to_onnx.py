@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import warnings
@@ -53,7 +54,7 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Tensor], spec: GraphSpec) 
                 opset_version=OPSET,
                 input_names=[each.name for each in spec.inputs],
                 output_names=[each.name for each in spec.outputs],
-                dynamic_shapes=tuple(shapes.values()),
+                dynamic_shapes=_by_parameter(module, list(shapes.values())),
                 external_data=False,
                 verbose=False,
             )
@@ -77,6 +78,14 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Tensor], spec: GraphSpec) 
     _without_traces(model)
     onnx.checker.check_model(model)
     return model
+
+
+def _by_parameter(module: nn.Module, shapes: list[dict[int, Any]]) -> tuple[Any, ...]:
+    """The axes of every input, those that `*tensors` takes together as one tuple."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    alone = sum(each.kind is not inspect.Parameter.VAR_POSITIONAL for each in parameters)
+    together = (tuple(shapes[alone:]),) if alone < len(parameters) else ()
+    return (*shapes[:alone], *together)
 
 
 def check_interface(model: onnx.ModelProto, spec: GraphSpec) -> None:

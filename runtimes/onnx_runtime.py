@@ -28,11 +28,11 @@ class OrtMemory:
 
     Attributes:
         values: tensor name -> ONNX Runtime value, batch 1; masked cells are left out.
-        cells: how many cells are left.
+        sizes: of its dynamic axes, by name: how many cells are left, or rows and columns.
     """
 
     values: dict[str, Any]
-    cells: int
+    sizes: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class OnnxRuntimeModel:
                 if allowed.any() and not allowed.all():
                     keep = allowed
         values = {}
-        cells = 0
+        sizes: dict[str, int] = {}
         for spec, array, output in zip(specs, arrays, outputs, strict=True):
             axis = spec.axis("cells")
             if axis is not None and keep is not None:
@@ -232,8 +232,12 @@ class OnnxRuntimeModel:
                 values[spec.name] = self._value(np.ascontiguousarray(array))
             else:
                 values[spec.name] = output if alone else self._value(array.copy())
-            cells = array.shape[axis] if axis is not None else cells
-        return OrtMemory(values, cells)
+            sizes |= {
+                name: size
+                for name, size in zip(spec.shape, array.shape, strict=True)
+                if isinstance(name, str)
+            }
+        return OrtMemory(values, sizes)
 
     def _value(self, array: NDArray[Any]) -> Any:
         """An ONNX Runtime value on the memory of `array`, which it keeps alive."""
@@ -322,7 +326,7 @@ class _Buffers:
         return [interface.step[state.input] for state in interface.state]
 
     def _shape(self, spec: TensorSpec, beams: int) -> tuple[int, ...]:
-        sizes = {"beams": beams, "cells": self.memory.cells, "batch": 1, "length": self.length}
+        sizes = {**self.memory.sizes, "beams": beams, "length": self.length}
         return tuple(size if isinstance(size, int) else sizes[size] for size in spec.shape)
 
     def _make_views(self, beams: int) -> _Views:

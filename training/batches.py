@@ -15,9 +15,10 @@ from torch import Tensor
 from ..core.rendering import SYMBOL_PX, draw_strokes, drawn_size, normalized_strokes
 from ..core.vocabulary import Vocabulary
 from .augmentation import Augmentation, bend
-from .encoder import CELL, STRIDE
 from .inkset import Expression
+from .recognizer import STRIDE
 from .splicing import with_splices
+from .two_scale_encoder import CELL
 
 DIRECTIONS = 2
 _WIDTH_STEP = 32

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ..core.errors import CheckpointError
 from ..core.vocabulary import Vocabulary
-from .build import build_network
-from .network import RecognizerNetwork
 from .recipe import Recipe
+from .recipes import recipe_from_dict
+from .recognizer import Recognizer
 
 FORMAT_VERSION = 1
 
@@ -114,7 +114,7 @@ class Checkpoint:
             if rest:
                 groups[group][rest] = tensor
         return cls(
-            Recipe.from_dict(header["recipe"]),
+            recipe_from_dict(header["recipe"]),
             Vocabulary(tuple(header["vocabulary"])),
             Progress(**header["progress"]),
             groups["network"],
@@ -124,9 +124,9 @@ class Checkpoint:
             header["provenance"],
         )
 
-    def trained_network(self) -> RecognizerNetwork:
+    def trained_network(self) -> Recognizer:
         """The network with the averaged weights, ready to evaluate or export."""
-        network = build_network(self.recipe.model, self.vocabulary)
+        network = self.recipe.model.build(self.vocabulary)
         network.load_state_dict(dict(self.average))
         return network.eval()
 

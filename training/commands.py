@@ -151,12 +151,10 @@ def train(
     from .budget import Budget
     from .checkpoint import Checkpoint
     from .inkset import load_inkset
-    from .recipe import RECIPES
+    from .recipes import named
     from .split import split_expressions
     from .trainer import train as run
 
-    if recipe not in RECIPES:
-        raise DataError(f"--recipe: expected one of {', '.join(RECIPES)}, found {recipe!r}")
     amount = Budget.parse(budget)
     interval = Budget.parse(validate_every)
     if interval.unit != "s":
@@ -164,7 +162,7 @@ def train(
     start = Checkpoint.load(resume) if resume else None
     if start and settings:
         raise DataError("--set: a resumed training keeps its recipe; leave --set out")
-    chosen = start.recipe if start else RECIPES[recipe]().override(_assignments(settings))
+    chosen = start.recipe if start else named(recipe).override(_assignments(settings))
     training, validation = split_expressions(
         load_inkset(source), chosen.validation_share, chosen.seed
     )
@@ -318,13 +316,13 @@ def _read_with_checkpoint(model: Path, samples: list[Sample]) -> list[Reading]:
 def _validation_only(samples: list[Sample], source: Path, model: Path) -> list[Sample]:
     """The samples that the model's training held out."""
     from .inkset import load_inkset
-    from .recipe import Recipe
+    from .recipes import recipe_from_dict
     from .split import split_expressions
 
     if model.is_dir():
         from ..core.bundle import Bundle
 
-        recipe = Recipe.from_dict(dict(Bundle.open(model).manifest.provenance)["recipe"])  # type: ignore[arg-type]
+        recipe = recipe_from_dict(dict(Bundle.open(model).manifest.provenance)["recipe"])  # type: ignore[arg-type]
     else:
         from .checkpoint import Checkpoint
 

@@ -9,12 +9,12 @@ import torch
 from ..core.vocabulary import Vocabulary
 from .batches import evaluation_batches
 from .inkset import Expression
-from .network import RecognizerNetwork
+from .recognizer import Recognizer
 
 
 @torch.inference_mode()
 def greedy_captions(
-    network: RecognizerNetwork,
+    network: Recognizer,
     expressions: Sequence[Expression],
     vocabulary: Vocabulary,
     max_length: int | None = None,
@@ -29,17 +29,16 @@ def greedy_captions(
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
-    limit = min(max_length or network.decoder.max_length, network.decoder.max_length)
+    limit = min(max_length or network.max_length, network.max_length)
     captions: list[list[str]] = [[] for _ in expressions]
     for indices, batch in evaluation_batches(expressions, vocabulary, batch_size, max_pixels):
-        cells = network.inked_cells(batch.images.to(device))
-        memory = network.decoder.remember(cells.features, cells.places, cells.bias)
-        state = network.decoder.start(memory, len(indices))
+        memory = network.remember(batch.images.to(device))
+        state = network.start(memory, len(indices))
         tokens = torch.full((len(indices),), vocabulary.sos, device=device)
         written = []
         ended = torch.zeros(len(indices), dtype=torch.bool, device=device)
         for position in range(limit):
-            log_probs, state = network.decoder.step(
+            log_probs, state = network.step(
                 tokens, torch.tensor([position], device=device), memory, state
             )
             tokens = log_probs.argmax(dim=1)

@@ -5,46 +5,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ..core.errors import DataError
+from ..core.vocabulary import Vocabulary
 from .augmentation import Augmentation
+from .objectives import Objective
+from .recognizer import Recognizer
 
 
-@dataclass(frozen=True)
-class ModelSettings:
-    """The shape of the network.
+class ModelSettings(Protocol):
+    """The shape of an architecture, as a frozen dataclass."""
 
-    Attributes:
-        widths: channels of the encoder at strides 2, 4, 8 and 16.
-        blocks: residual blocks at strides 4, 8 and 16.
-        features: width of the memory and of the decoder.
-        heads: attention heads, a divisor of `features`.
-        hidden: width of the feed-forward layers.
-        layers: layers of the decoder.
-        max_length: the longest caption that can be written, in tokens.
-        dropout: in the decoder.
-        drop_path: stochastic depth in the encoder.
-    """
+    @property
+    def max_length(self) -> int:
+        """The longest caption that can be written, in tokens."""
+        ...
 
-    widths: tuple[int, int, int, int] = (32, 64, 144, 192)
-    blocks: tuple[int, int, int] = (2, 4, 2)
-    features: int = 256
-    heads: int = 8
-    hidden: int = 512
-    layers: int = 3
-    max_length: int = 160
-    dropout: float = 0.1
-    drop_path: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.heads < 1 or self.features % self.heads or self.features % 4:
-            raise DataError(
-                f"features must be a multiple of heads and of 4, found {self.features} features "
-                f"and {self.heads} heads"
-            )
+    def build(self, vocabulary: Vocabulary) -> Recognizer:
+        """The network with fresh weights; seed torch before to repeat it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,9 +40,6 @@ class Optimisation:
         gradient_clip: greatest norm of a gradient.
         batch_size: expressions in a batch, at the most.
         max_pixels: pixels in a batch, at the most.
-        label_smoothing: share of a target that is spread over all tokens.
-        alignment, symbols: weights of the two auxiliary losses.
-        aligned_layers: decoder layers, from the last, that the alignment pulls.
         ema_decay: of the averaged weights, which are the ones that are evaluated.
         precision: "bf16" (autocast) or "fp32".
     """
@@ -71,10 +50,6 @@ class Optimisation:
     gradient_clip: float = 2.0
     batch_size: int = 32
     max_pixels: int = 800_000
-    label_smoothing: float = 0.1
-    alignment: float = 0.3
-    symbols: float = 0.5
-    aligned_layers: int = 3
     ema_decay: float = 0.999
     precision: str = "bf16"
 
@@ -93,12 +68,15 @@ class Recipe:
 
     Attributes:
         name: which function made it.
+        model: the architecture and its shape.
+        objective: what is minimised.
         validation_share: share of the training data that is held out.
         seed: of the split, the initial weights, the order and the augmentation.
     """
 
     name: str
-    model: ModelSettings = field(default_factory=ModelSettings)
+    model: ModelSettings
+    objective: Objective
     optimisation: Optimisation = field(default_factory=Optimisation)
     augmentation: Augmentation = field(default_factory=Augmentation)
     validation_share: float = 0.05
@@ -118,31 +96,14 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """The inverse of `to_dict`, also after a journey through JSON."""
-        parts = {
-            "model": ModelSettings,
-            "optimisation": Optimisation,
-            "augmentation": Augmentation,
-        }
-        return cls(
-            **{
-                name: parts[name](**{key: _tuples(each) for key, each in value.items()})
-                if name in parts
-                else value
-                for name, value in values.items()
-            }
-        )
+    def with_values(self, values: Mapping[str, Any]) -> Recipe:
+        """This recipe with the values of a `to_dict`, also after a journey through JSON.
 
-
-def edge() -> Recipe:
-    """The default: small enough for a phone, a two-scale encoder and a transformer decoder with
-    coverage, trained in both directions with alignment supervision from the ink."""
-    return Recipe("edge")
-
-
-RECIPES: dict[str, Callable[[], Recipe]] = {"edge": edge}
+        Raises:
+            DataError: a value is missing, unknown or of another type.
+        """
+        recipe: Recipe = _with_values(self, values, self.name)
+        return recipe
 
 
 def _replace(part: Any, path: list[str], text: str, name: str) -> Any:
@@ -164,16 +125,33 @@ def _replace(part: Any, path: list[str], text: str, name: str) -> Any:
         raise DataError(f"--set {name}: expected a value like {value!r}, found {text!r}") from None
 
 
+def _with_values(part: Any, values: Mapping[str, Any], name: str) -> Any:
+    known = {each.name: getattr(part, each.name) for each in dataclasses.fields(part)}
+    if known.keys() != values.keys():
+        raise DataError(
+            f"recipe {name}: expected the settings {', '.join(sorted(known))}, found "
+            f"{', '.join(sorted(values))}; it was written by another version of inktex"
+        )
+    replaced = {}
+    for key, value in known.items():
+        if dataclasses.is_dataclass(value):
+            replaced[key] = _with_values(value, values[key], f"{name}.{key}")
+            continue
+        try:
+            replaced[key] = _like(value, values[key])
+        except TypeError:
+            raise DataError(
+                f"recipe {name}: expected a {key} like {value!r}, found {values[key]!r}"
+            ) from None
+    return dataclasses.replace(part, **replaced)
+
+
 def _like(value: Any, found: Any) -> Any:
     """What was found, with the type of a value that stands there now; else TypeError."""
-    if isinstance(value, tuple) and isinstance(found, list) and len(found) == len(value):
+    if isinstance(value, tuple) and isinstance(found, (list, tuple)) and len(found) == len(value):
         return tuple(map(_like, value, found))
     if isinstance(value, float) and type(found) is int:
         return float(found)
     if type(found) is not type(value) or (isinstance(value, float) and not math.isfinite(found)):
         raise TypeError
     return found
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value

@@ -27,16 +27,12 @@ from ..core.errors import CheckpointError, DataError
 from ..core.vocabulary import Vocabulary
 from .batches import Batch, TrainingStream
 from .budget import Budget
-from .build import build_network
 from .checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
 from .decoding import greedy_captions
 from .inkset import Expression, fingerprint
-from .losses import losses
 from .optimisation import adamw, learning_rate, ramped_average
 from .recipe import Recipe
 from .warm_start import transfer
-
-LOG_FIELDS = ("step", "epoch", "elapsed_s", "rate", "tokens", "alignment", "symbols", "exp_rate")
 
 
 class _StreamDataset(IterableDataset[tuple[int, Batch]]):
@@ -53,7 +49,8 @@ class TrainingModule(lightning.LightningModule):
     def __init__(self, recipe: Recipe, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.settings = recipe.optimisation
-        self.network = build_network(recipe.model, vocabulary)
+        self.network = recipe.model.build(vocabulary)
+        self.objective = recipe.objective
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
             self.network, multi_avg_fn=ramped_average(self.settings.ema_decay), use_buffers=True
@@ -64,18 +61,9 @@ class TrainingModule(lightning.LightningModule):
         """(epoch, batch) -> the weighted loss"""
         batch = item[1]
         images = batch.images.to(memory_format=torch.channels_last)
-        parts = losses(
-            self.network,
-            batch._replace(images=images),
-            self.settings.label_smoothing,
-            self.settings.aligned_layers,
-        )
-        self.last = {name: float(value.detach()) for name, value in parts._asdict().items()}
-        return (
-            parts.tokens
-            + self.settings.alignment * parts.alignment
-            + self.settings.symbols * parts.symbols
-        )
+        total, parts = self.objective(self.network, batch._replace(images=images))
+        self.last = {name: float(value.detach()) for name, value in parts.items()}
+        return total
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return adamw(self.network, self.settings)
@@ -217,7 +205,7 @@ class BudgetCallback(Callback):
         path = self.folder / "log.csv"
         fresh = not path.exists()
         with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, LOG_FIELDS)
+            writer = csv.DictWriter(file, row)
             if fresh:
                 writer.writeheader()
             writer.writerow(row)

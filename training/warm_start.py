@@ -9,7 +9,7 @@ from torch import Tensor
 from ..core.errors import CheckpointError
 from ..core.vocabulary import Vocabulary
 from .checkpoint import Checkpoint
-from .network import RecognizerNetwork
+from .recognizer import Recognizer
 
 _ROWS_OF_TOKENS = (
     "decoder.embedding.weight",
@@ -31,7 +31,7 @@ class Transfer(NamedTuple):
     tokens: tuple[str, ...]
 
 
-def transfer(network: RecognizerNetwork, vocabulary: Vocabulary, source: Checkpoint) -> Transfer:
+def transfer(network: Recognizer, vocabulary: Vocabulary, source: Checkpoint) -> Transfer:
     """Copy the averaged weights of a checkpoint into a network, as far as they fit.
 
     Rows of the embedding, the classifier and the symbol head are matched by their tokens, so that

@@ -7,7 +7,7 @@ from torch import nn
 from inktex.core.interface import interface_problems
 from inktex.core.rendering import render_ink
 from inktex.export.golden import STEPS, golden_arrays, golden_image
-from inktex.export.graphs import EncoderGraph, StepGraph, folded, interface_of, read_greedily
+from inktex.export.graphs import EncoderGraph, StepGraph, folded, read_greedily
 from inktex.training.batches import collate, draw
 from inktex.training.decoding import greedy_captions
 
@@ -31,13 +31,12 @@ def test_a_network_in_training_is_exported_as_it_evaluates() -> None:
     with torch.no_grad():
         keys = EncoderGraph(net)(images)[0]
         torch.testing.assert_close(keys, net.eval().encode(images).keys, atol=1e-4, rtol=1e-4)
-    step = StepGraph(network().train().decoder)
-    assert not any(each.training for each in step.decoder.modules())
+    step = StepGraph(network().train())
+    assert not any(each.training for each in step.network.modules())
 
 
 def test_the_interface_names_what_the_network_has() -> None:
-    decoder = network().decoder
-    interface = interface_of(decoder)
+    interface = network().interface()
     assert list(interface_problems(interface)) == []
     assert interface.encoder["memory_keys"].shape == ("batch", 2, 2, "cells", 8)
     assert interface.step["memory_keys"].shape == (1, 2, 2, "cells", 8)
@@ -51,7 +50,7 @@ def test_the_interface_names_what_the_network_has() -> None:
 
 def test_greedy_search_in_the_graphs_is_that_of_the_training() -> None:
     net, words = network(), vocabulary()
-    encoder, step = EncoderGraph(net), StepGraph(net.decoder)
+    encoder, step = EncoderGraph(net), StepGraph(net)
     made = expressions(3)
     expected = greedy_captions(net, made, words, batch_size=1)
     for each, caption in zip(made, expected, strict=True):
@@ -65,7 +64,7 @@ def test_greedy_search_in_the_graphs_is_that_of_the_training() -> None:
 
 def test_golden_arrays_are_what_torch_computes() -> None:
     net, words = network(), vocabulary()
-    encoder, step = EncoderGraph(net), StepGraph(net.decoder)
+    encoder, step = EncoderGraph(net), StepGraph(net)
     arrays = golden_arrays(encoder, step, words)
     image = arrays["encoder.images"]
     np.testing.assert_array_equal(image, golden_image())

@@ -11,7 +11,7 @@ import torch
 from inktex.core.bundle import Bundle
 from inktex.core.errors import BundleError
 from inktex.core.rendering import MARGIN_PX, PEN_PX, SYMBOL_PX
-from inktex.export.graphs import EncoderGraph, StepGraph, interface_of
+from inktex.export.graphs import EncoderGraph, StepGraph
 from inktex.export.onnx_bundle import WEIGHTS_LICENCE, export_bundle
 from inktex.export.parity import Graphs
 from inktex.export.to_onnx import check_interface
@@ -24,7 +24,7 @@ from ..training.synthetic import expressions
 def test_the_bundle_tells_all_that_a_runtime_needs(bundle: Bundle, checkpoint: Checkpoint) -> None:
     manifest = Bundle.open(bundle.path).manifest
     assert manifest.vocabulary == checkpoint.vocabulary
-    assert manifest.interface == interface_of(checkpoint.trained_network().decoder)
+    assert manifest.interface == checkpoint.trained_network().interface()
     assert manifest.decoding.max_length == checkpoint.recipe.model.max_length
     assert manifest.licence == WEIGHTS_LICENCE
     parameters = manifest.preprocessing.parameters
@@ -34,7 +34,7 @@ def test_the_bundle_tells_all_that_a_runtime_needs(bundle: Bundle, checkpoint: C
         ("onnxruntime", "fp32")
     ]
     provenance: dict[str, Any] = dict(manifest.provenance)
-    assert provenance["recipe"]["name"] == "tiny"
+    assert provenance["recipe"]["name"] == "edge"
     assert provenance["training"]["steps"] == 3
     assert provenance["data"] == {"train": {"expressions": 60}}
     assert provenance["torch"] == torch.__version__
@@ -86,7 +86,7 @@ def test_the_step_takes_any_number_of_beams_cells_and_steps(
     inputs["tokens"] = rng.integers(3, 12, beams)
     inputs["position"] = np.array([length - 1])
     found = Graphs(bundle, bundle.manifest.variants[0]).run("step", inputs)
-    step = StepGraph(checkpoint.trained_network().decoder)
+    step = StepGraph(checkpoint.trained_network())
     with torch.inference_mode():
         expected = step(*(torch.from_numpy(array) for array in inputs.values()))
     for (name, array), tensor in zip(found.items(), expected, strict=True):

@@ -130,7 +130,7 @@ def test_a_batch_gives_what_each_image_gives(
     together = model.encode(images)
     for number, memory in enumerate(together):
         [alone] = model.encode(images[number : number + 1])
-        assert memory.cells == alone.cells
+        assert memory.sizes == alone.sizes
         first, second = (
             greedy(model, each, sos=SOS, eos=EOS, max_length=24) for each in (memory, alone)
         )
@@ -141,9 +141,9 @@ def test_cells_without_ink_are_left_out(
     model: OnnxRuntimeModel, images: NDArray[np.float32]
 ) -> None:
     inked = images.reshape(3, 3, 16, 5, 16).any(axis=(2, 4)).reshape(3, 15).sum(axis=1)
-    assert [memory.cells for memory in model.encode(images)] == inked.tolist()
+    assert [memory.sizes["cells"] for memory in model.encode(images)] == inked.tolist()
     [blank] = model.encode(np.zeros((1, 1, 32, 32), np.float32))
-    assert blank.cells == 4, "an image without any ink keeps its cells"
+    assert blank.sizes["cells"] == 4, "an image without any ink keeps its cells"
 
 
 def test_sizes_of_images_may_change(model: OnnxRuntimeModel, plain: PlainModel) -> None:

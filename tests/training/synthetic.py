@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from inktex.core.bundle import Bundle
 from inktex.core.vocabulary import Vocabulary
-from inktex.training.build import build_network
 from inktex.training.checkpoint import Checkpoint, Progress
+from inktex.training.edge import EdgeModel
 from inktex.training.inkset import Expression
-from inktex.training.network import RecognizerNetwork
-from inktex.training.recipe import ModelSettings, Optimisation, Recipe
+from inktex.training.objectives import AlignedCrossEntropy
+from inktex.training.recipe import Optimisation, Recipe
+from inktex.training.transformer_recognizer import TransformerRecognizer
 
 Points = NDArray[np.float64]
 
@@ -104,8 +105,8 @@ def recipe(**optimisation: object) -> Recipe:
     """A recipe with a tiny network, in float32."""
     settings = Optimisation(batch_size=4, max_pixels=60_000, precision="fp32")
     return Recipe(
-        "tiny",
-        ModelSettings(
+        "edge",
+        EdgeModel(
             widths=(4, 8, 8, 8),
             blocks=(1, 1, 1),
             features=16,
@@ -114,6 +115,7 @@ def recipe(**optimisation: object) -> Recipe:
             layers=2,
             max_length=24,
         ),
+        AlignedCrossEntropy(),
         dataclasses.replace(settings, **optimisation),  # type: ignore[arg-type]
         validation_share=0.2,
     )
@@ -123,11 +125,12 @@ def vocabulary() -> Vocabulary:
     return Vocabulary.from_captions(each.caption for each in expressions(60))
 
 
-def network(seed: int = 0) -> RecognizerNetwork:
+def network(seed: int = 0) -> TransformerRecognizer:
     """Not trained, but no part of it does nothing: weights and running means that start at zero,
     or variances that start at one, are drawn at random."""
     torch.manual_seed(seed)
-    made = build_network(recipe().model, vocabulary())
+    made = recipe().model.build(vocabulary())
+    assert isinstance(made, TransformerRecognizer)
     with torch.no_grad():
         for name, tensor in made.state_dict().items():
             if name.endswith(("running_mean", "bias")):

@@ -22,8 +22,9 @@ from inktex.training.batches import (
     evaluation_batches,
     ink_in_cells,
 )
-from inktex.training.encoder import CELL, STRIDE
 from inktex.training.inkset import Expression
+from inktex.training.recognizer import STRIDE
+from inktex.training.two_scale_encoder import CELL
 
 from .synthetic import expression, expressions, vocabulary
 

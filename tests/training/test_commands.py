@@ -121,7 +121,7 @@ def test_a_recognizer_is_trained_resumed_and_evaluated(inkset: Path, tmp_path: P
     assert "expressions to train on" in result.output
     assert "2 steps in" in result.output
     last = run / "last.safetensors"
-    assert Checkpoint.load(last).recipe.model.widths == (4, 8, 8, 8)
+    assert Checkpoint.load(last).recipe.to_dict()["model"]["widths"] == (4, 8, 8, 8)
 
     again = inktex(*train, "--budget", "2steps", *SETTINGS)
     assert again.exit_code == 2

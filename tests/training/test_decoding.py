@@ -4,7 +4,7 @@ import torch
 
 from inktex.training.batches import collate, draw
 from inktex.training.decoding import greedy_captions
-from inktex.training.losses import losses
+from inktex.training.objectives import AlignedCrossEntropy
 
 from .synthetic import expressions, network, vocabulary
 
@@ -18,9 +18,9 @@ def test_a_network_that_knows_its_formulas_writes_them_in_order() -> None:
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
     wanted = [list(each.caption) for each in made]
     for step in range(1, 401):
-        found = losses(net, batch, 0.0, 2)
+        found = AlignedCrossEntropy(0.0, symbols=0.0)(net, batch)
         optimizer.zero_grad()
-        (found.tokens + 0.3 * found.alignment).backward()  # type: ignore[no-untyped-call]
+        found.total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % 20 == 0 and greedy_captions(net, made, words) == wanted:
             break

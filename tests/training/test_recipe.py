@@ -1,23 +1,51 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from inktex.core.errors import DataError
-from inktex.training.recipe import RECIPES, ModelSettings, Optimisation, Recipe, edge
+from inktex.training.edge import EdgeModel, edge
+from inktex.training.recipe import Optimisation
+from inktex.training.recipes import RECIPES, named, recipe_from_dict
 
 
 def test_a_recipe_survives_a_journey_through_json() -> None:
     recipe = edge().override({"model.widths": "[8, 16, 24, 32]", "augmentation.pen": "[1, 2.5]"})
-    returned = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
+    returned = recipe_from_dict(json.loads(json.dumps(recipe.to_dict())))
     assert returned == recipe
+    assert isinstance(returned.model, EdgeModel)
     assert returned.model.widths == (8, 16, 24, 32)
     assert returned.augmentation.pen == (1.0, 2.5)
 
 
 def test_every_name_makes_the_recipe_of_that_name() -> None:
     assert {name: make().name for name, make in RECIPES.items()} == {name: name for name in RECIPES}
+    with pytest.raises(DataError, match=r"expected a recipe out of edge.*found 'edges'"):
+        named("edges")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda values: values.update(name="other"), "expected a recipe out of"),
+        (lambda values: values.pop("seed"), "written by another version"),
+        (
+            lambda values: values["model"].update(depth=3),
+            "recipe edge.model: expected the settings",
+        ),
+        (lambda values: values["model"].update(heads="8"), "expected a heads like 8, found '8'"),
+    ],
+)
+def test_a_recipe_of_another_version_is_refused(
+    change: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    values = edge().to_dict()
+    change(values)
+    with pytest.raises(DataError, match=told):
+        recipe_from_dict(values)
 
 
 def test_values_are_replaced_with_their_type() -> None:
@@ -69,8 +97,8 @@ def test_a_bad_setting_says_what_was_expected(name: str, value: str, told: str) 
 
 
 def test_features_are_cut_evenly() -> None:
-    ModelSettings(features=24, heads=6)
+    EdgeModel(features=24, heads=6)
     with pytest.raises(DataError, match="250 features"):
-        ModelSettings(features=250, heads=8)
+        EdgeModel(features=250, heads=8)
     with pytest.raises(DataError, match="precision"):
         Optimisation(precision="half")

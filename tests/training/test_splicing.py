@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from inktex.core.rendering import normalized_strokes
 from inktex.training.inkset import Expression
@@ -47,7 +50,7 @@ def test_a_formula_whose_ink_is_not_all_known_is_not_cut() -> None:
 
 def test_a_splice_is_the_left_of_one_and_the_right_of_the_other() -> None:
     made = splice(written("a + b = c"), 1, written("d - e ^ { f }"), 1)
-    assert made.caption == tuple("a + e ^ { f }".split())
+    assert made.caption == ("a", "+", "e", "^", "{", "f", "}")
     assert made.ink == ((0,), (1,), (2,), (), (), (3,), ())
     assert len(made.strokes) == 4
     left = [stroke[:, 0].max() for stroke in made.strokes]
@@ -58,13 +61,14 @@ def test_the_right_part_keeps_its_place_beside_the_operator() -> None:
     one, other = expression(0), expression(3)  # sums
     made = splice(one, 1, other, 1)
 
-    def of(source: Expression, token: int) -> np.ndarray:  # type: ignore[type-arg]
+    def of(source: Expression, token: int) -> NDArray[np.float64]:
         strokes = normalized_strokes([each.astype(np.float64) for each in source.strokes])
         return np.concatenate([strokes[index] for index in source.ink[token]])
 
-    def offset(operator: np.ndarray, symbol: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def offset(operator: NDArray[Any], symbol: NDArray[Any]) -> NDArray[Any]:
         middle = (operator[:, 1].min() + operator[:, 1].max()) / 2
-        return symbol.min(axis=0) - [operator[:, 0].max(), middle]
+        corner: NDArray[Any] = symbol.min(axis=0)
+        return corner - np.array([operator[:, 0].max(), middle])
 
     spliced = [np.concatenate([made.strokes[index] for index in made.ink[k]]) for k in (1, 2)]
     np.testing.assert_allclose(offset(*spliced), offset(of(other, 1), of(other, 2)), atol=1e-3)

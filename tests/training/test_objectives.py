@@ -1,17 +1,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from inktex.training.batches import Batch, Drawing, collate, draw
-from inktex.training.decoder import Memory
 from inktex.training.inkset import Expression
-from inktex.training.losses import losses
+from inktex.training.objectives import AlignedCrossEntropy
+from inktex.training.transformer_decoder import Memory
+from inktex.training.transformer_recognizer import TransformerRecognizer
 
 from .synthetic import expressions, network, vocabulary
+
+
+def losses(
+    network: TransformerRecognizer, batch: Batch, label_smoothing: float, layers: int
+) -> Mapping[str, Tensor]:
+    return AlignedCrossEntropy(label_smoothing, aligned_layers=layers)(network, batch).parts
 
 
 def batch(count: int = 4) -> Batch:
@@ -27,11 +36,11 @@ def on_paper(drawing: Drawing, height: int, width: int) -> Drawing:
 
 def test_losses_are_positive_and_finite() -> None:
     found = losses(network(), batch(), 0.1, 2)
-    for value in found:
+    for value in found.values():
         assert value.shape == ()
         assert torch.isfinite(value)
         assert value > 0
-    assert found.tokens < 4 * math.log(len(vocabulary()))
+    assert found["tokens"] < 4 * math.log(len(vocabulary()))
 
 
 def test_padding_costs_nothing() -> None:
@@ -45,11 +54,13 @@ def test_padding_costs_nothing() -> None:
         for each, drawing in zip(made, drawings, strict=True)
     ]
     steps = torch.tensor([4.0, 8.0])
-    tokens = torch.stack([part.tokens for part in parts])
-    torch.testing.assert_close(both.tokens, (tokens * steps).sum() / 12, atol=1e-4, rtol=1e-4)
+    tokens = torch.stack([part["tokens"] for part in parts])
+    torch.testing.assert_close(both["tokens"], (tokens * steps).sum() / 12, atol=1e-4, rtol=1e-4)
     inked = torch.tensor([3.0, 3.0])
-    alignment = torch.stack([part.alignment for part in parts])
-    torch.testing.assert_close(both.alignment, (alignment * inked).sum() / 6, atol=1e-4, rtol=1e-4)
+    alignment = torch.stack([part["alignment"] for part in parts])
+    torch.testing.assert_close(
+        both["alignment"], (alignment * inked).sum() / 6, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_without_known_ink_only_tokens_cost() -> None:
@@ -59,9 +70,9 @@ def test_without_known_ink_only_tokens_cost() -> None:
     ]
     plain = collate(made, [draw(each) for each in made], vocabulary())
     found = losses(network(), plain, 0.1, 2)
-    assert found.alignment == found.symbols == 0
-    assert found.tokens > 0
-    sum(found).backward()  # type: ignore[union-attr]
+    assert found["alignment"] == found["symbols"] == 0
+    assert found["tokens"] > 0
+    sum(found.values()).backward()  # type: ignore[union-attr]
 
 
 def test_the_alignment_is_the_attention_off_the_ink_token_by_token() -> None:
@@ -82,14 +93,14 @@ def test_the_alignment_is_the_attention_off_the_ink_token_by_token() -> None:
                         for attention in attentions:
                             mass = attention[0, :, step].mean(dim=0)[own].sum()
                             total -= math.log(float(mass) + 1e-6)
-    found = losses(net, one, 0.0, 2).alignment.item()
+    found = losses(net, one, 0.0, 2)["alignment"].item()
     assert found == pytest.approx(total / tokens / 2, rel=1e-3)
 
 
 def test_the_alignment_is_that_of_the_layers_named() -> None:
     net, one = network(), batch()
-    last, both, many = (losses(net, one, 0.1, layers).alignment for layers in (1, 2, 9))
-    assert losses(net, one, 0.1, 0).alignment == 0
+    last, both, many = (losses(net, one, 0.1, layers)["alignment"] for layers in (1, 2, 9))
+    assert losses(net, one, 0.1, 0)["alignment"] == 0
     assert last != both
     assert both == many  # there are but two
 
@@ -102,22 +113,30 @@ def test_attention_on_the_ink_costs_nothing() -> None:
     image[12, 12] = 255
     one = collate([dot], [Drawing(image, [np.array([[12.5, 12.5]])])], vocabulary())
     assert net.inked(one.images).sum() == 1
-    assert losses(net, one, 0.0, 2).alignment.item() == pytest.approx(0, abs=1e-5)
-    assert losses(net, batch(), 0.0, 2).alignment.item() > 0.1
+    assert losses(net, one, 0.0, 2)["alignment"].item() == pytest.approx(0, abs=1e-5)
+    assert losses(net, batch(), 0.0, 2)["alignment"].item() > 0.1
 
 
 def test_symbols_are_asked_of_cells_with_their_ink() -> None:
     """Logits that say the right symbol in every cell cost less than any others."""
     words, net, one = vocabulary(), network(), batch(1)
+    assert net.symbol_head is not None
     with torch.no_grad():
         net.symbol_head.weight.zero_()
         net.symbol_head.bias.zero_()
-    blind = losses(net, one, 0.0, 2).symbols
+    blind = losses(net, one, 0.0, 2)["symbols"]
     torch.testing.assert_close(blind, torch.tensor(math.log(len(words))), atol=1e-4, rtol=1e-4)
     with torch.no_grad():
         for token in set(expressions(1)[0].caption):
             net.symbol_head.bias[words.index[token]] = 5.0
-    assert losses(net, one, 0.0, 2).symbols < blind
+    assert losses(net, one, 0.0, 2)["symbols"] < blind
+
+
+def test_the_total_is_the_weighted_sum_of_the_parts() -> None:
+    found = AlignedCrossEntropy(0.1, alignment=0.7, symbols=0.2)(network(), batch())
+    parts = found.parts
+    expected = parts["tokens"] + 0.7 * parts["alignment"] + 0.2 * parts["symbols"]
+    torch.testing.assert_close(found.total, expected)
 
 
 def test_a_tiny_batch_is_learnt_by_heart() -> None:
@@ -127,11 +146,11 @@ def test_a_tiny_batch_is_learnt_by_heart() -> None:
     history = []
     for _ in range(30):
         found = losses(net, one, 0.0, 2)
-        total = found.tokens + 0.3 * found.alignment + 0.5 * found.symbols
+        total = found["tokens"] + 0.3 * found["alignment"] + 0.5 * found["symbols"]
         assert torch.isfinite(total)
         optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        history.append([float(value.detach()) for value in found])
+        history.append([float(value.detach()) for value in found.values()])
     for first, last in zip(history[0], history[-1], strict=True):
         assert last < 0.6 * first

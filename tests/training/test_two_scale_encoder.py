@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from inktex.training.encoder import CELL, ResidualBlock, TwoScaleEncoder
+from inktex.training.two_scale_encoder import CELL, ResidualBlock, TwoScaleEncoder
 
 
 def test_features_are_at_the_stride_of_a_cell() -> None:

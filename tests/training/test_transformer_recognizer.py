@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from inktex.training.decoder import MASKED
-from inktex.training.encoder import CELL
+from inktex.training.transformer_decoder import MASKED
+from inktex.training.two_scale_encoder import CELL
 
 from .synthetic import network
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-STRIDE = 16
-"""Height and width of the images are multiples of this many pixels."""
 CELL = 8
 """A cell of the memory is `CELL` x `CELL` pixels."""
 

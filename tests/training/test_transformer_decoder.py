@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from inktex.training.batches import collate, draw
-from inktex.training.decoder import (
+from inktex.training.transformer_decoder import (
     MASKED,
     Coverage,
     CoverageTransformer,
@@ -13,7 +13,7 @@ from inktex.training.decoder import (
     grid_encoding,
     sinusoid,
 )
-from inktex.training.encoder import CELL
+from inktex.training.two_scale_encoder import CELL
 
 from .synthetic import expressions, network, vocabulary
 

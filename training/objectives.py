@@ -1,0 +1,100 @@
+"""What training minimises, and what it is told of the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .batches import DIRECTIONS, Batch
+from .transformer_recognizer import TransformerRecognizer
+
+
+class Losses(NamedTuple):
+    """The scalar to minimise, and its parts by name for the log."""
+
+    total: Tensor
+    parts: Mapping[str, Tensor]
+
+
+class Objective(Protocol):
+    """What is minimised, as a frozen dataclass of its settings."""
+
+    def __call__(self, network: Any, batch: Batch) -> Losses:
+        """Run the network on a batch, with teacher forcing."""
+        ...
+
+
+@dataclass(frozen=True)
+class AlignedCrossEntropy:
+    """The next token in both directions, and where its ink is.
+
+    The alignment supervision uses the strokes of each symbol, which online data sets tell; at
+    inference neither it nor the symbol head exists.
+
+    The parts:
+        tokens: cross-entropy of the next token, nats, mean over tokens and directions
+        alignment: -log of the attention on the token's own ink, mean over tokens with ink
+        symbols: cross-entropy of the symbol whose ink lies in a cell, mean over inked cells
+
+    Attributes:
+        label_smoothing: share of a target that is spread over all tokens.
+        alignment, symbols: weights of the two auxiliary losses.
+        aligned_layers: decoder layers, from the last, that the alignment pulls.
+    """
+
+    label_smoothing: float = 0.1
+    alignment: float = 0.3
+    symbols: float = 0.5
+    aligned_layers: int = 3
+
+    def __call__(self, network: TransformerRecognizer, batch: Batch) -> Losses:
+        """Both directions in one pass; `network` has a symbol head."""
+        cells = network.inked_cells(batch.images)
+        memory = network.decoder.remember(cells.features, cells.places, cells.bias)
+        logits, attentions = network.decoder(batch.inputs.flatten(0, 1), memory, DIRECTIONS)
+        tokens = functional.cross_entropy(
+            logits.float().flatten(0, 1),
+            batch.targets.flatten(),
+            ignore_index=0,
+            label_smoothing=self.label_smoothing,
+        )
+        kept = cells.numbers[:, None].expand(-1, batch.mirror.shape[1], -1)
+        ink = batch.ink.gather(2, kept) * (cells.bias == 0)[:, None]  # [b, t, kept cells]
+        assert network.symbol_head is not None
+        symbols = _symbol_loss(
+            network.symbol_head(cells.features).float(), ink, batch.targets[:, 0]
+        )
+        mirrored = ink.gather(1, batch.mirror[:, :, None].expand(-1, -1, ink.shape[2]))
+        own = (torch.stack([ink, mirrored], dim=1).flatten(0, 1) > 0).float()  # [b * 2, t, cells]
+        known = own.amax(dim=2) > 0
+        alignment = logits.new_zeros((), dtype=torch.float32)
+        aligned = attentions[max(len(attentions) - self.aligned_layers, 0) :]
+        for attention in aligned:
+            mass = (attention.float().mean(dim=1) * own).sum(dim=2)[known]
+            alignment = alignment - (mass + 1e-6).log().sum() / known.sum().clamp(min=1)
+        alignment = alignment / max(len(aligned), 1)
+        return Losses(
+            tokens + self.alignment * alignment + self.symbols * symbols,
+            {"tokens": tokens, "alignment": alignment, "symbols": symbols},
+        )
+
+
+def _symbol_loss(logits: Tensor, ink: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy against the share of each token in the ink of a cell.
+
+    Args:
+        logits: [b, cells, vocabulary]
+        ink: [b, t, cells]
+        targets: int64 [b, t]
+    """
+    log_probs = functional.log_softmax(logits, dim=-1)
+    index = targets[:, None].expand(-1, log_probs.shape[1], -1)
+    of_tokens = log_probs.gather(2, index).transpose(1, 2)  # [b, t, cells]
+    total = ink.sum(dim=1, keepdim=True)
+    shares = ink / total.clamp(min=1e-6)
+    return -(shares * of_tokens).sum() / (total > 0).sum().clamp(min=1)

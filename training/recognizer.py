@@ -1,0 +1,63 @@
+"""What training, decoding in torch and export know of a network, whatever its architecture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..core.interface import Interface
+
+STRIDE = 16
+"""Height and width of all images are multiples of this many pixels."""
+
+
+class Recognizer(nn.Module):
+    """An encoder and a decoder that writes one token at a time; every method is to be written.
+
+    Memory and state are named tuples of tensors. The memory
+    is made once per image and holds everything that does not depend on the step. The state has
+    fixed shapes and starts as zeros. Rows of the state are beams of one image, or images of one
+    beam each.
+
+    Attributes:
+        max_length: the most steps that can be made.
+        memory_type, state_type: of the named tuples.
+    """
+
+    max_length: int
+    memory_type: type[Any]
+    state_type: type[Any]
+
+    def encode(self, images: Tensor) -> Any:
+        """images [b, 1, h, w], ink 1 on 0, sides multiples of `STRIDE` -> memory, for export: no
+        shape depends on what is in the images."""
+        raise NotImplementedError
+
+    def remember(self, images: Tensor) -> Any:
+        """images [b, 1, h, w] -> a memory that reads the same as that of `encode`, but may leave
+        out cells that nobody may look at."""
+        raise NotImplementedError
+
+    def start(self, memory: Any, beams: int, length: int | None = None) -> Any:
+        """The state of `beams` rows before the first step, with room for `length` steps where
+        there is a cache, by default `max_length`."""
+        raise NotImplementedError
+
+    def step(self, tokens: Tensor, position: Tensor, memory: Any, state: Any) -> tuple[Tensor, Any]:
+        """One step for all rows.
+
+        Args:
+            tokens: int64 [beams], the tokens written last, `<sos>` at first.
+            position: int64 [1], the number of steps made before.
+            memory: of batch 1, shared by all rows, or of one image per row.
+
+        Returns:
+            log-probabilities [beams, vocabulary] and the next state.
+        """
+        raise NotImplementedError
+
+    def interface(self) -> Interface:
+        """Names, dtypes, shapes and dynamic axes of the two graphs: the memory's and the state's
+        fields in their order."""
+        raise NotImplementedError
