@@ -82,12 +82,12 @@ def read_greedily(
 
 def folded(network: Recognizer) -> Recognizer:
     """A copy for inference in which every batch norm is folded into its convolution."""
-    network = copy.deepcopy(network)
+    network = copy.deepcopy(network).eval()
     for module in network.modules():
         if isinstance(module, ConvNorm):
             convolution, norm = module
             assert isinstance(convolution, nn.Conv2d)
             assert isinstance(norm, nn.BatchNorm2d)
             module[0] = fuse_conv_bn_eval(convolution, norm)
-            module[1] = nn.Identity()
-    return network.eval()
+            module[1] = nn.Identity().eval()
+    return network

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+from inktex.training.inkset import save_inkset
+
+from .synthetic import expressions
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +19,10 @@ def _one_thread() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def inkset(tmp_path: Path) -> Path:
+    path = tmp_path / "made.inkset"
+    save_inkset(path, expressions(20))
+    return path

@@ -67,8 +67,7 @@ def test_the_right_part_keeps_its_place_beside_the_operator() -> None:
 
     def offset(operator: NDArray[Any], symbol: NDArray[Any]) -> NDArray[Any]:
         middle = (operator[:, 1].min() + operator[:, 1].max()) / 2
-        corner: NDArray[Any] = symbol.min(axis=0)
-        return corner - np.array([operator[:, 0].max(), middle])
+        return np.subtract(symbol.min(axis=0), [operator[:, 0].max(), middle])
 
     spliced = [np.concatenate([made.strokes[index] for index in made.ink[k]]) for k in (1, 2)]
     np.testing.assert_allclose(offset(*spliced), offset(of(other, 1), of(other, 2)), atol=1e-3)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from inktex.training.checkpoint import Checkpoint
+from inktex.training.train_commands import _ALLOCATOR
+
+from .command_line import SETTINGS, inktex
+
+
+def test_a_recognizer_is_trained_resumed_and_evaluated(inkset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train = ("train", inkset, "-o", run, "--accelerator", "cpu")
+    result = inktex(*train, "--budget", "2steps", *SETTINGS)
+    assert result.exit_code == 0, result.output
+    assert "expressions to train on" in result.output
+    assert "2 steps in" in result.output
+    last = run / "last.safetensors"
+    assert Checkpoint.load(last).recipe.to_dict()["model"]["widths"] == (4, 8, 8, 8)
+
+    again = inktex(*train, "--budget", "2steps", *SETTINGS)
+    assert again.exit_code == 2
+    assert "holds a training already" in again.output
+    result = inktex(*train, "--budget", "3steps", "--resume", last)
+    assert result.exit_code == 0, result.output
+    assert Checkpoint.load(last).progress.steps == 3
+    result = inktex(*train, "--budget", "9steps", "--resume", last, *SETTINGS)
+    assert result.exit_code == 2
+    assert "keeps its recipe" in result.output
+    result = inktex(*train, "--budget", "3steps", "--resume", last)
+    assert result.exit_code == 2
+    assert "budget" in result.output
+
+    readings = tmp_path / "readings.jsonl"
+    result = inktex("evaluate", last, inkset, "--json", "-o", readings, "--limit", "7")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["count"] == 7
+    assert len(readings.read_text().splitlines()) == 7
+    table = inktex("evaluate", last, inkset).output
+    assert "exact" in table
+    assert "normalized" in table
+    held_out = inktex("evaluate", last, inkset, "--json", "--split", "validation")
+    assert 0 < json.loads(held_out.output)["count"] < 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--budget", "soon"], "expected a budget such as 150m"),
+        (["--budget", "1m", "--recipe", "vast"], "found 'vast'"),
+        (["--budget", "1m", "--validate-every", "3steps"], "expected a time such as 10m"),
+        (["--budget", "1m", "--set", "seed"], "expected NAME=VALUE, found 'seed'"),
+        (["--budget", "1m", "--set", "seed=x"], "expected a value like 1"),
+        (["--budget", "1m", "--resume", "none.safetensors"], "expected a checkpoint"),
+        (["--budget", "1m", "--devices", "0"], "Invalid value for '--devices'"),
+        ([], "Missing option '--budget'"),
+    ],
+)
+def test_a_training_that_cannot_be_says_why(inkset: Path, arguments: list[str], told: str) -> None:
+    result = inktex("train", inkset, *arguments)
+    assert result.exit_code == 2
+    assert told in result.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator is glibc's")
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(inkset: Path, tmp_path: Path) -> None:
+    """A process of its own, which first starts itself anew for the allocator."""
+    run = tmp_path / "run"
+    last = run / "last.safetensors"
+    clean = {name: value for name, value in os.environ.items() if name not in _ALLOCATOR}
+    arguments = ["train", str(inkset), "-o", str(run), "--budget", "5000steps", *SETTINGS]
+    with subprocess.Popen(
+        [sys.executable, "-m", "inktex.core.cli", *arguments, "--validate-every", "0.1s"],
+        env={**clean, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        began = time.monotonic()
+        while not last.exists() and process.poll() is None and time.monotonic() - began < 240:
+            time.sleep(0.1)
+        environment = Path(f"/proc/{process.pid}/environ").read_text()
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=240)
+    assert "MALLOC_TRIM_THRESHOLD_=" in environment
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    stopped = Checkpoint.load(last).progress
+    assert 0 < stopped.steps < 5000
+    result = inktex(
+        "train", inkset, "-o", run, "--resume", last, "--budget", f"{stopped.steps + 2}steps"
+    )
+    assert result.exit_code == 0, result.output
+    assert Checkpoint.load(last).progress.steps == stopped.steps + 2
