@@ -15,8 +15,10 @@ from ..core.bundle import Bundle
 from ..core.errors import DataError, InktexError
 from ..core.metrics import Score
 from ..core.progress import Progress
-from ..training.crohme import import_inkml, read_captions
+from ..training.captions import read_caption_table, read_captions
+from ..training.data_import import import_data
 from ..training.evaluation import Reading, Sample, load_samples, score_readings
+from ..training.import_settings import ImportSettings
 from .formulas import spread
 
 if TYPE_CHECKING:
@@ -100,11 +102,9 @@ def load_test_set(root: Path, test_set: str, kind: str) -> list[Sample]:
             )
     captions = read_captions(captions_file)
     if kind == "ink":
-        expressions, _ = import_inkml([archive], captions)
-        found: dict[str, Any] = {
-            each.identifier: [stroke.astype(float) for stroke in each.strokes]
-            for each in expressions
-        }
+        settings = ImportSettings(read_caption_table(captions_file))
+        expressions, _ = import_data([archive], settings)
+        found: dict[str, Any] = {each.identifier: each.source for each in expressions}
     else:
         found = {each.identifier: each.source for each in load_samples(archive, captions_file)}
     # what could not be imported is in the table all the same, as wrong

@@ -1,4 +1,5 @@
-"""`inktex benchmark`: accuracy, latency, memory, start, throughput and size of a bundle."""
+"""`inktex benchmark`: accuracy, latency, memory, start, throughput and size of a bundle, and what
+folding saves in its step."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ _BUSY = 0.5
 
 @click.group()
 def benchmark() -> None:
-    """Measure a bundle: accuracy, latency, memory, start, throughput and size.
+    """Measure a bundle: accuracy, latency, memory, start, throughput, size; a checkpoint: fold.
 
     Tables come out as Markdown, on standard output; progress on standard error. DATA is an ink set
     (`inktex data import`), or a zip or folder of InkML, JSON strokes or images. Leave the machine
@@ -380,6 +381,49 @@ def size(bundle: Path, install: str | None, json_file: Path | None) -> None:
     _end(report, json_file, **found)
 
 
+@benchmark.command()
+@click.argument("checkpoint", type=_PATH)
+@options.beam
+@click.option("--height", type=click.IntRange(min=16), default=256, show_default=True, metavar="PX")
+@click.option("--width", type=click.IntRange(min=16), default=1024, show_default=True, metavar="PX")
+@click.option(
+    "--turns",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    metavar="K",
+    help="Steps of each graph.",
+)
+@options.json_report
+def fold(
+    checkpoint: Path,
+    beams: tuple[int, ...],
+    height: int,
+    width: int,
+    turns: int,
+    json_file: Path | None,
+) -> None:
+    """Time a step of CHECKPOINT as exported, and without what the export folds and hoists.
+
+    For recipes with convolutions over the coverage. The graphs take turns at every step.
+
+    \b
+    Examples:
+      inktex benchmark fold runs/abm/last.safetensors
+      inktex benchmark fold runs/abm/last.safetensors --beam 10 --height 96 --width 320
+    """
+    from ..training.checkpoint import Checkpoint
+    from .fold import HEADER, measure_fold
+    from .report import heading, table
+
+    report = _head("fold", json_file, timed=True)
+    click.echo(f"{heading(report['environment'])}\n")
+    sizes = {"rows": height // 16, "columns": width // 16}
+    rows = measure_fold(Checkpoint.load(checkpoint), **sizes, beams=beams, turns=turns)
+    click.echo(table(HEADER, [row.cells() for row in rows]))
+    _end(report, json_file, **sizes, turns=turns, table=[row.to_dict() for row in rows])
+
+
 def _precisions(bundle: Bundle, asked: tuple[str, ...]) -> tuple[str, ...]:
     """The precisions to measure; of all, fp32 first, as the others are compared with the first."""
     from ..core.errors import BundleError
@@ -401,25 +445,33 @@ def _begin(
 ) -> tuple[Bundle, dict[str, Any]]:
     """The bundle, and the head of a report on it, which is printed."""
     from ..core.bundle import Bundle
+    from .report import describe, heading
+
+    report = _head(name, json_file, timed=timed)
+    bundle = Bundle.open(path)
+    report["bundle"] = describe(bundle)
+    click.echo(f"{heading(report['environment'], report['bundle'])}\n")
+    return bundle, report
+
+
+def _head(name: str, json_file: Path | None, *, timed: bool) -> dict[str, Any]:
+    """The head of a report: what is measured, where and how."""
     from ..core.errors import DataError
-    from .report import command_line, describe, environment, heading
+    from .report import command_line, environment
 
     if json_file is not None and not json_file.parent.is_dir():
         raise DataError(f"--json: expected an existing folder, found none at {json_file.parent}")
-    bundle = Bundle.open(path)
     report: dict[str, Any] = {
         "benchmark": name,
         "command": command_line(),
         "environment": environment(),
-        "bundle": describe(bundle),
     }
     load = report["environment"]["load_1m"]
     if timed and load is not None and load > _BUSY:
         click.echo(
             f"inktex: note: the machine is at work (load {load}); times will be too long", err=True
         )
-    click.echo(f"{heading(report['environment'], report['bundle'])}\n")
-    return bundle, report
+    return report
 
 
 def _end(report: dict[str, Any], json_file: Path | None, **found: Any) -> None:

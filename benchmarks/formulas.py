@@ -18,7 +18,7 @@ from ..core.errors import DataError
 from ..core.ink import read_ink
 from ..core.raster import canonical_bitmap
 from ..runtimes.sources import SUFFIXES
-from ..training.inkset import SUFFIX, load_inkset
+from ..training.inkset import SUFFIX, Expression, load_inkset
 
 _INK = (".inkml", ".json")
 
@@ -46,10 +46,7 @@ def load_formulas(data: Path, limit: int | None = None) -> list[Formula]:
         DataError: there are none at `data`.
     """
     if data.suffix == SUFFIX:
-        formulas = [
-            Formula(f"{each.identifier}.inkml", [stroke.astype(float) for stroke in each.strokes])
-            for each in load_inkset(data)
-        ]
+        formulas = [_formula(each) for each in load_inkset(data)]
     else:
         formulas = [Formula(name, content) for name, content in _files(data)]
     if not formulas:
@@ -58,6 +55,14 @@ def load_formulas(data: Path, limit: int | None = None) -> list[Formula]:
             f"at {data}, found none"
         )
     return spread(formulas, limit)
+
+
+def _formula(expression: Expression) -> Formula:
+    if expression.image is None:
+        return Formula(f"{expression.identifier}.inkml", expression.source)
+    stream = io.BytesIO()
+    Image.fromarray(255 - expression.image).save(stream, "PNG")
+    return Formula(f"{expression.identifier}.png", stream.getvalue())
 
 
 def spread(items: list[Any], limit: int | None) -> list[Any]:

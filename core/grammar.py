@@ -20,7 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError, VocabularyError
-from .latex import ARGUMENTS, DELIMITER_SIZES, INFIX, INKLESS, LIMITS, MAX_DEPTH, SYNONYMS
+from .latex_tables import (
+    ARGUMENTS,
+    DELIMITER_SIZES,
+    INFIX,
+    INKLESS,
+    LIMITS,
+    MAX_DEPTH,
+    SYNONYMS,
+)
 from .vocabulary import EOS, SPECIAL_TOKENS, Vocabulary
 
 # Not in the convention, and wrong LaTeX where they stand alone: never written.

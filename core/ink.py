@@ -65,6 +65,7 @@ class Ink:
         tree: MathML layout tree, whose ids are those in `symbols`.
         writer: who wrote it, "" when unknown.
         identifier: the name under which data sets speak of it, "" when unknown.
+        split: the part of its data set that it names, such as "train", "" when it names none.
 
     Raises:
         InputError: no strokes, a stroke of another shape, type or range, a symbol whose strokes
@@ -77,6 +78,7 @@ class Ink:
     tree: MathNode | None = None
     writer: str = ""
     identifier: str = ""
+    split: str = ""
 
     def __post_init__(self) -> None:
         if not self.strokes:

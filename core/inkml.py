@@ -82,6 +82,7 @@ def _ink(root: Element, name: str) -> Ink:
         tree=None if tree is None else read_mathml(tree),
         writer=annotations.get("writer", ""),
         identifier=identifier_of(name) or annotations.get("sampleId") or annotations.get("UI", ""),
+        split=annotations.get("splitTagOriginal", ""),
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import InputError
-from .latex import layout_tree
+from .latex_tree import layout_tree
 
 _NORMAL_QUANTILE_95 = 1.959963984540054  # the standard normal stays within ± this in 95 %
 
@@ -63,11 +63,25 @@ def exp_rate(
     return sum(edit_distance(*pair) <= tolerance for pair in pairs) / len(references)
 
 
+def same_layout(reference: Sequence[str], prediction: Sequence[str]) -> bool:
+    r"""Whether two formulas are equal, or have equal layout trees (see `normalized_exp_rate`).
+
+    >>> same_layout("x _ { 1 } ^ { 2 }".split(), "x ^ 2 _ 1".split())
+    True
+    """
+    if list(reference) == list(prediction):
+        return True
+    try:
+        return layout_tree(reference) == layout_tree(prediction)
+    except InputError:
+        return False
+
+
 def normalized_exp_rate(
     references: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]
 ) -> float:
     r"""The share of formulas whose layout tree is right: `\limits`, the order of scripts and
-    redundant braces do not count (see `latex.layout_tree`).
+    redundant braces do not count (see `latex_tree.layout_tree`).
 
     .. math::
         \frac{1}{N} \sum_{i=1}^{N} [r_i = p_i \lor \text{tree}(r_i) = \text{tree}(p_i)]
@@ -83,7 +97,7 @@ def normalized_exp_rate(
     """
     _check(references, predictions)
     pairs = zip(references, predictions, strict=True)
-    return sum(_same_layout(*pair) for pair in pairs) / len(references)
+    return sum(same_layout(*pair) for pair in pairs) / len(references)
 
 
 def token_error_rate(
@@ -226,19 +240,10 @@ def score(references: Sequence[Sequence[str]], predictions: Sequence[Sequence[st
         exact_count=sum(distance == 0 for distance in distances),
         within_1_count=sum(distance <= 1 for distance in distances),
         within_2_count=sum(distance <= 2 for distance in distances),
-        normalized_count=sum(_same_layout(*pair) for pair in pairs),
+        normalized_count=sum(same_layout(*pair) for pair in pairs),
         edits=sum(distances),
         reference_tokens=reference_tokens,
     )
-
-
-def _same_layout(reference: Sequence[str], prediction: Sequence[str]) -> bool:
-    if list(reference) == list(prediction):
-        return True
-    try:
-        return layout_tree(reference) == layout_tree(prediction)
-    except InputError:
-        return False
 
 
 def _check(references: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> None:

@@ -8,6 +8,7 @@ from functools import cached_property
 from math import exp
 from typing import Any
 
+from .attention import Explanation, attention_of, attentive, on_grid
 from .errors import InputError
 from .grammar import GrammarConstraint
 from .latex import to_latex
@@ -21,11 +22,12 @@ __all__ = ["Alternative", "Recognizer", "Result", "Timings", "prepare_image"]
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another reading of the same handwriting."""
+    """Another reading of the same handwriting; its parts are those of a `Result`."""
 
     latex: str
     tokens: tuple[str, ...]
     confidence: float
+    score: float
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ class Result:
         tokens: the same as tokens of the vocabulary, in the evaluation convention.
         confidence: 0..1, the probability that the model gives this whole sequence: the product
             over its tokens, `<eos>` included. It is not calibrated.
+        score: what readings are ranked by: the natural log-probability over the length to the
+            power of the bundle's length penalty (1 for greedy). The best ranked need not be the
+            most probable.
         alternatives: the next best readings, best first, `nbest - 1` at most.
         timings: where the time went.
     """
@@ -61,6 +66,7 @@ class Result:
     latex: str
     tokens: tuple[str, ...]
     confidence: float
+    score: float
     alternatives: tuple[Alternative, ...]
     timings: Timings
 
@@ -117,6 +123,7 @@ class Recognizer:
             latex=best.latex,
             tokens=best.tokens,
             confidence=best.confidence,
+            score=best.score,
             alternatives=tuple(found[1:]),
             timings=Timings(
                 read_ms=1e3 * (read - began),
@@ -124,6 +131,44 @@ class Recognizer:
                 decode_ms=1e3 * (decoded - encoded),
                 total_ms=1e3 * (decoded - began),
             ),
+        )
+
+    def explain(
+        self,
+        source: Source,
+        *,
+        beam: int | None = None,
+        constrain: bool = True,
+        name: str = "",
+    ) -> Explanation:
+        """Read one formula and tell where the model looked as it wrote each token.
+
+        Args:
+            source, beam, constrain, name: as for reading.
+
+        Raises:
+            InputError: as for reading; or the model read nothing, so that there is nothing to
+                explain.
+            BundleError: the bundle's decoder keeps no coverage.
+            RuntimeUnavailable: the runtime does not tell the coverage.
+        """
+        model = attentive(self.model, self.manifest.interface)
+        beam, _ = self._widths(beam, 1)
+        image = prepare_image(source, self.manifest.preprocessing, name)
+        [memory] = model.encode(image)
+        [best] = self._search(memory, beam, 1, constrain)
+        if not best.tokens:
+            raise InputError(
+                f"{name or 'the input'}: expected a formula, found none that the recognizer could "
+                "read, so that there is no attention to show"
+            )
+        vocabulary = self.manifest.vocabulary
+        attention = attention_of(model, memory, best.tokens, vocabulary.sos)
+        return Explanation(
+            latex=to_latex(vocabulary.decode(best.tokens)),
+            tokens=tuple(vocabulary.tokens[number] for number in best.tokens),
+            image=image[0, 0],
+            attention=on_grid(attention, *image.shape[2:]),
         )
 
     def _widths(self, beam: int | None, nbest: int) -> tuple[int, int]:
@@ -170,4 +215,4 @@ class Recognizer:
     def _alternative(self, hypothesis: Hypothesis) -> Alternative:
         tokens = self.manifest.vocabulary.decode(hypothesis.tokens)
         confidence = exp(min(hypothesis.log_prob, 0.0))
-        return Alternative(to_latex(tokens), tuple(tokens), confidence)
+        return Alternative(to_latex(tokens), tuple(tokens), confidence, hypothesis.score)

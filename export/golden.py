@@ -11,11 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..core.manifest import Preprocessing
 from ..core.preparation import prepare_image
-from ..core.rendering import MARGIN_PX, PEN_PX, SYMBOL_PX
 from ..core.vocabulary import Vocabulary
-from ..training.recognizer import STRIDE
+from ..training.preprocessing import PREPROCESSING
 from .graphs import EncoderGraph, StepGraph, read_greedily
 
 STEPS = 6
@@ -26,21 +24,6 @@ _STROKES = (
     [(17, 1), (12, 4), (7, 11), (3, 17), (0, 19)],
     [(22, -7), (25, -10), (29, -9), (29, -5), (25, -1), (22, 2), (26, 1), (31, 2)],
 )
-
-
-PREPROCESSING = Preprocessing(
-    "normalised-ink",
-    {
-        "multiple": STRIDE,
-        # in training most formulas had paper to the right, where their batch was wider
-        "padding_px": STRIDE,
-        "max_pixels": 1 << 20,
-        "symbol_px": SYMBOL_PX,
-        "pen_px": PEN_PX,
-        "margin_px": MARGIN_PX,
-    },
-)
-"""How ink and images become the encoder's input, for all recognizers trained here."""
 
 
 def golden_image() -> NDArray[np.float32]:
@@ -61,10 +44,8 @@ def golden_arrays(
     images = torch.from_numpy(golden_image())
     reading = read_greedily(encoder, step, images, vocabulary)
     arrays: dict[str, NDArray[Any]] = {"encoder.images": images.numpy()}
-    for name, tensor in zip(
-        ("memory_keys", "memory_values", "memory_bias"), reading.memory, strict=True
-    ):
-        arrays[f"encoder.{name}"] = tensor.numpy()
+    for spec, tensor in zip(encoder.network.interface().memory, reading.memory, strict=True):
+        arrays[f"encoder.{spec.name}"] = tensor.numpy()
     inputs = [vocabulary.sos, *reading.tokens]
     for number, log_probs in enumerate(reading.log_probs[:STEPS]):
         arrays[f"step.{number}.tokens"] = np.array([inputs[number]])

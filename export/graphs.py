@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..core.vocabulary import Vocabulary
 from ..training.recognizer import Recognizer
+from ..training.recurrent_decoder import CoverageAggregation
 from ..training.two_scale_encoder import ConvNorm
 
 
@@ -81,10 +82,13 @@ def read_greedily(
 
 
 def folded(network: Recognizer) -> Recognizer:
-    """A copy for inference in which every batch norm is folded into its convolution."""
+    """A copy for inference: every batch norm is folded into its convolution, the convolutions of
+    the coverage with the layers behind them into one."""
     network = copy.deepcopy(network).eval()
-    for module in network.modules():
-        if isinstance(module, ConvNorm):
+    for name, module in list(network.named_modules()):
+        if isinstance(module, CoverageAggregation):
+            network.set_submodule(name, module.folded().eval())
+        elif isinstance(module, ConvNorm):
             convolution, norm = module
             assert isinstance(convolution, nn.Conv2d)
             assert isinstance(norm, nn.BatchNorm2d)

@@ -11,8 +11,9 @@ import torch
 from ..core.bundle import Bundle, golden_npz, write_bundle
 from ..core.manifest import Decoding, Manifest, Variant
 from ..training.checkpoint import Checkpoint
+from ..training.preprocessing import PREPROCESSING
 from ..training.recognizer import STRIDE, Recognizer
-from .golden import PREPROCESSING, golden_arrays
+from .golden import golden_arrays
 from .graphs import EncoderGraph, StepGraph
 from .to_onnx import to_onnx
 

@@ -283,9 +283,9 @@ def _equal_sequences(
     vocabulary = bundle.manifest.vocabulary
     equal = 0
     for expression in ink:
-        strokes = [stroke.astype(np.float64) for stroke in expression.strokes]
-        images = torch.from_numpy(prepare_image(strokes, bundle.manifest.preprocessing))
+        source = expression.source
+        images = torch.from_numpy(prepare_image(source, bundle.manifest.preprocessing))
         reference = read_greedily(encoder, step, images, vocabulary)
-        result = recognizer(strokes, beam=1, constrain=False)
+        result = recognizer(source, beam=1, constrain=False)
         equal += list(result.tokens) == vocabulary.decode(reference.tokens)
     return equal

@@ -63,10 +63,7 @@ def add_int8(
     rng = np.random.default_rng(seed)
     drawn = rng.choice(len(expressions), min(samples, len(expressions)), replace=False)
     images = [
-        prepare_image(
-            [stroke.astype(np.float64) for stroke in expressions[index].strokes],
-            bundle.manifest.preprocessing,
-        )
+        prepare_image(expressions[index].source, bundle.manifest.preprocessing)
         for index in drawn.tolist()
     ]
     variant = Variant("onnxruntime", "int8", "encoder.int8.onnx", "step.int8.onnx")

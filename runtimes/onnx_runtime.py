@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.attention import COVERAGE, on_all_cells
 from ..core.bundle import Bundle, GraphSpec, Interface, TensorSpec, Variant
 from ..core.errors import BundleError, InputError, RuntimeUnavailable
 from .processors import default_threads
@@ -29,10 +30,12 @@ class OrtMemory:
     Attributes:
         values: tensor name -> ONNX Runtime value, batch 1; masked cells are left out.
         sizes: of its dynamic axes, by name: how many cells are left, or rows and columns.
+        kept: bool `[cells]`, which cells of the image are left; None where all are.
     """
 
     values: dict[str, Any]
     sizes: dict[str, int]
+    kept: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,25 @@ class OnnxRuntimeModel:
                 new[row] = old[chosen]
         return buffers.state(1 - state.slot, beams, state.position)
 
+    def coverage(self, state: OrtState) -> NDArray[np.float32]:
+        """The sum of the attention in all steps up to `state`, of its first beam.
+
+        Returns:
+            float32 `[layers, heads, cells]`, a copy; all cells of the image, row by row, masked
+            ones with 0.
+
+        Raises:
+            BundleError: the decoder keeps no coverage.
+            RuntimeError: a state that is used up.
+        """
+        buffers = state.buffers
+        buffers.check(state)
+        names = [each.input for each in self.interface.state]
+        if COVERAGE not in names:
+            raise BundleError(f"expected a state named {COVERAGE!r}, found only {names}")
+        array = buffers.views(state.beams).arrays[state.slot][names.index(COVERAGE)]
+        return on_all_cells(array, self.interface.step[COVERAGE], buffers.memory.kept)
+
     def _session(self, bundle: Bundle, name: str, graph: GraphSpec, threads: int) -> Any:
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -223,6 +245,8 @@ class OnnxRuntimeModel:
                 allowed = array.reshape(-1) > _MASKED
                 if allowed.any() and not allowed.all():
                     keep = allowed
+        if all(spec.axis("cells") is None for spec in specs):
+            keep = None  # a grid of rows and columns is left whole
         values = {}
         sizes: dict[str, int] = {}
         for spec, array, output in zip(specs, arrays, outputs, strict=True):
@@ -237,7 +261,7 @@ class OnnxRuntimeModel:
                 for name, size in zip(spec.shape, array.shape, strict=True)
                 if isinstance(name, str)
             }
-        return OrtMemory(values, sizes)
+        return OrtMemory(values, sizes, keep)
 
     def _value(self, array: NDArray[Any]) -> Any:
         """An ONNX Runtime value on the memory of `array`, which it keeps alive."""

@@ -1,4 +1,4 @@
-"""Other hands for the same formula: augmentation of strokes, before they are drawn."""
+"""Other hands for the same formula: strokes are bent before they are drawn, images as they are."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from ..core.rendering import MARGIN_PX, MAX_SIDE_PX, PEN_PX
 
 FloatArray = NDArray[np.float64]
+ByteImage = NDArray[np.uint8]
+
+# Images are turned at twice their size, where a filter of three pixels is one pixel of the
+# rendering, and a pen of the common width still has a core after it.
+_SUPERSAMPLING = 2
+_THINNEST = -0.5  # share of that pixel that may be taken from a pen
+_INK = 32  # of 255: paler is the blur of an edge
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """How far ink may be bent. Each value is a standard deviation or a range, as said.
+
+    Of an image, whose strokes nobody knows, only scale, aspect, rotation, shear and pen change.
 
     Attributes:
         scale: the size is multiplied by exp(uniform(-scale, scale)).
@@ -64,13 +76,10 @@ def bend(
         # a long bar turned by a few degrees would leave its place: the longer, the less
         angle *= min(1.0, 20.0 / max(size, 1.0))
         shift = rng.normal(0, augmentation.symbol / 2, 2) * min(size, 16.0)
-        turn = _rotation(angle) * grow
+        own = _rotation(angle) * grow
         for index in indices:
-            bent[index] = (bent[index] - centre) @ turn.T + centre + shift
-    aspect = np.exp(rng.uniform(-augmentation.aspect, augmentation.aspect) / 2)
-    whole = _rotation(np.deg2rad(rng.normal(0, augmentation.rotation)))
-    whole = whole @ np.array([[1.0, rng.normal(0, augmentation.shear)], [0.0, 1.0]])
-    whole = whole @ np.diag([aspect, 1 / aspect])
+            bent[index] = (bent[index] - centre) @ own.T + centre + shift
+    whole = turn(rng, augmentation)
     amplitude = rng.uniform(-augmentation.warp, augmentation.warp, 2) * 16
     phase, wavelength = rng.uniform(0, 2 * np.pi, 2), rng.uniform(60, 300, 2)
     result = []
@@ -80,6 +89,59 @@ def bend(
         noise = rng.normal(0, augmentation.jitter, turned.shape)
         result.append(turned + wave + noise)
     return result
+
+
+def turn(rng: Generator, augmentation: Augmentation) -> FloatArray:
+    """[2, 2]: what rotation, shear and aspect do to a point (x, y) of a formula."""
+    aspect = np.exp(rng.uniform(-augmentation.aspect, augmentation.aspect) / 2)
+    whole = _rotation(np.deg2rad(rng.normal(0, augmentation.rotation)))
+    whole = whole @ np.array([[1.0, rng.normal(0, augmentation.shear)], [0.0, 1.0]])
+    turned: FloatArray = whole @ np.diag([aspect, 1 / aspect])
+    return turned
+
+
+def bend_image(image: ByteImage, whole: FloatArray, pen_px: float | None = None) -> ByteImage:
+    """Turn and scale the drawing of a formula, and change its pen a little.
+
+    Args:
+        image: uint8 [h, w], ink bright on 0, drawn with about `PEN_PX`.
+        whole: [2, 2], what becomes of a point (x, y).
+        pen_px: width that the pen is to come near to, in pixels; None leaves what scaling gives.
+
+    Returns:
+        uint8 [h', w'], the ink in the margin of the rendering, at most about `MAX_SIDE_PX` long.
+    """
+    height, width = image.shape
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]])
+    extent = np.ptp(corners @ whole.T, axis=0)
+    whole = whole * min(1.0, MAX_SIDE_PX / float(extent.max()))
+    low = (corners @ whole.T).min(axis=0)
+    columns, rows = np.ceil(np.ptp(corners @ whole.T, axis=0) * _SUPERSAMPLING).astype(int) + 1
+    back = np.linalg.inv(whole)
+    (a, b), (d, e) = back / _SUPERSAMPLING
+    c, f = back @ low
+    drawn = Image.fromarray(image).transform(
+        (int(columns), int(rows)),
+        Image.Transform.AFFINE,
+        (a, b, c, d, e, f),
+        Image.Resampling.BILINEAR,
+    )
+    if pen_px is not None:
+        change = pen_px - PEN_PX * float(np.sqrt(abs(np.linalg.det(whole))))
+        pen = ImageFilter.MaxFilter(3) if change > 0 else ImageFilter.MinFilter(3)
+        share = min(abs(max(change, _THINNEST)), 1.0)
+        drawn = Image.blend(drawn, drawn.filter(pen), share)
+    return _in_margin(np.asarray(drawn.reduce(_SUPERSAMPLING)))
+
+
+def _in_margin(image: ByteImage) -> ByteImage:
+    """The ink with as much paper around it as the rendering leaves; as it is without ink."""
+    ink = image >= _INK
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    if not len(rows):
+        return image
+    cropped = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return np.pad(cropped, MARGIN_PX - round(PEN_PX / 2))
 
 
 def _rotation(angle: float) -> FloatArray:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..core.rendering import SYMBOL_PX, draw_strokes, drawn_size, normalized_strokes
 from ..core.vocabulary import Vocabulary
-from .augmentation import Augmentation, bend
+from .augmentation import Augmentation, bend, bend_image, turn
 from .inkset import Expression
 from .recognizer import STRIDE
 from .splicing import with_splices
@@ -23,6 +23,7 @@ from .two_scale_encoder import CELL
 DIRECTIONS = 2
 _WIDTH_STEP = 32
 _HEIGHT_BUCKETS = (48, 64, 80, 112)
+_OWN_SCALE = 0.06  # standard deviation of the size of one formula within its batch, as a logarithm
 
 
 class Batch(NamedTuple):
@@ -43,7 +44,7 @@ class Batch(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """image uint8 [h, w], and the strokes in its pixels, arrays [n, 2]"""
+    """image uint8 [h, w], and the strokes in its pixels, arrays [n, 2]; none of an image"""
 
     image: NDArray[np.uint8]
     strokes: list[NDArray[np.float64]]
@@ -60,6 +61,8 @@ def draw(
     Args:
         scale: factor on the size of the symbols.
     """
+    if expression.image is not None:
+        return Drawing(_drawn_image(expression.image, augmentation, rng, scale), [])
     raw = [stroke.astype(np.float64) for stroke in expression.strokes]
     if augmentation is None:
         strokes = normalized_strokes(raw, SYMBOL_PX * scale)
@@ -67,9 +70,22 @@ def draw(
     assert rng is not None
     symbols = [indices for indices in expression.ink if indices]
     bent = bend(normalized_strokes(raw), symbols, rng, augmentation)
-    own = np.exp(rng.normal(0, 0.06))
+    own = np.exp(rng.normal(0, _OWN_SCALE))
     strokes = normalized_strokes(bent, SYMBOL_PX * scale * own)
     return Drawing(draw_strokes(strokes, rng.uniform(*augmentation.pen)), strokes)
+
+
+def _drawn_image(
+    image: NDArray[np.uint8],
+    augmentation: Augmentation | None,
+    rng: Generator | None,
+    scale: float,
+) -> NDArray[np.uint8]:
+    if augmentation is None:
+        return image if scale == 1 else bend_image(image, scale * np.eye(2))
+    assert rng is not None
+    whole = turn(rng, augmentation) * scale * np.exp(rng.normal(0, _OWN_SCALE))
+    return bend_image(image, whole, rng.uniform(*augmentation.pen))
 
 
 def ink_in_cells(
@@ -225,11 +241,16 @@ class TrainingStream:
 
 def drawn_sizes(expressions: Sequence[Expression]) -> NDArray[np.int64]:
     """int [n, 2]: height and width of each expression as drawn without augmentation"""
-    sizes = [
-        drawn_size(normalized_strokes([stroke.astype(np.float64) for stroke in each.strokes]))
-        for each in expressions
-    ]
-    return np.array(sizes, np.int64).reshape(-1, 2)
+    return np.array([_drawn_size(each) for each in expressions], np.int64).reshape(-1, 2)
+
+
+def _drawn_size(expression: Expression) -> tuple[int, int]:
+    if expression.image is not None:
+        height, width = expression.image.shape
+        return height, width
+    return drawn_size(
+        normalized_strokes([stroke.astype(np.float64) for stroke in expression.strokes])
+    )
 
 
 def evaluation_batches(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from .recognizer import Recognizer
 
 FORMAT_VERSION = 1
 
+_KIND = "checkpoint"
+_GROUPS = ("network", "average", "optimizer")
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -32,6 +35,8 @@ class Progress:
         elapsed_s: seconds trained, over all resumptions.
         epoch: of the stream.
         best: greatest ExpRate on the validation split so far, in percent.
+        stale: validations since then.
+        kept: ExpRate and step of the checkpoints that are kept beside the last one, best first.
     """
 
     steps: int = 0
@@ -39,6 +44,12 @@ class Progress:
     elapsed_s: float = 0.0
     epoch: int = 0
     best: float = 0.0
+    stale: int = 0
+    kept: tuple[tuple[float, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        # after a journey through JSON they are lists
+        object.__setattr__(self, "kept", tuple((rate, step) for rate, step in self.kept))
 
 
 @dataclass(frozen=True)
@@ -48,8 +59,7 @@ class Checkpoint:
     Attributes:
         network: the weights being trained, by name.
         average: their exponential moving average, which is what is evaluated and exported.
-        optimizer: its state, `exp_avg.NAME` and so on.
-        random: state of torch's generator, uint8.
+        optimizer: its state, `exp_avg/NAME` and so on.
         provenance: free JSON: the data and its fingerprint, measured scores.
     """
 
@@ -59,11 +69,27 @@ class Checkpoint:
     network: Mapping[str, Tensor]
     average: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
-    random: Tensor
     provenance: Mapping[str, Any]
 
+    def slim(self) -> Checkpoint:
+        """The averaged weights alone: to evaluate, to export and to start from, not to resume."""
+        return replace(self, network={}, optimizer={})
+
+    def check_resumable(self) -> None:
+        """Raise CheckpointError for a slim one, which has nothing to go on from."""
+        if not self.network:
+            raise CheckpointError(
+                f"expected a checkpoint to resume from, found one of step {self.progress.steps} "
+                "that holds averaged weights only; resume from last.safetensors, or begin a new "
+                "training from it with --from"
+            )
+
     def save(self, path: Path) -> None:
-        """Write it; an existing file is replaced only when all is written."""
+        """Write it; an existing file is replaced only when all is written.
+
+        Raises:
+            CheckpointError: it cannot be written; an existing file is as it was.
+        """
         header = {
             "format_version": FORMAT_VERSION,
             "recipe": self.recipe.to_dict(),
@@ -71,14 +97,22 @@ class Checkpoint:
             "progress": vars(self.progress),
             "provenance": dict(self.provenance),
         }
-        tensors = {"random": self.random}
-        for group in ("network", "average", "optimizer"):
-            for name, tensor in getattr(self, group).items():
-                tensors[f"{group}/{name}"] = tensor.detach().contiguous().clone()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            f"{group}/{name}": tensor.detach().contiguous().clone()
+            for group in _GROUPS
+            for name, tensor in getattr(self, group).items()
+        }
         partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, {"inktex": json.dumps(header)})
-        partial.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, partial, {"inktex": json.dumps(header)})
+            partial.replace(path)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise CheckpointError(
+                f"{path} cannot be written ({error}); what was there before is as it was: make "
+                "room on the disk, then go on with --resume"
+            ) from error
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -92,15 +126,20 @@ class Checkpoint:
         try:
             with safe_open(path, "pt") as file:
                 header = json.loads((file.metadata() or {})["inktex"])
-                version = header["format_version"]
-                if version == FORMAT_VERSION:
+                kind, version = header.get("kind", _KIND), header["format_version"]
+                if (kind, version) == (_KIND, FORMAT_VERSION):
                     tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                     return cls._assembled(header, tensors)
-        except (SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
+        except (AttributeError, SafetensorError, KeyError, OSError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{path} is not a checkpoint of inktex ({error}); expected a .safetensors file "
                 "written by `inktex train`"
             ) from error
+        if kind != _KIND:
+            raise CheckpointError(
+                f"{path}: expected a checkpoint of `inktex train`, found a {kind}; start from one "
+                "of these with --encoder"
+            )
         raise CheckpointError(
             f"{path}: expected checkpoint format {FORMAT_VERSION}, found {version}; "
             "use the version of inktex that wrote it"
@@ -108,10 +147,10 @@ class Checkpoint:
 
     @classmethod
     def _assembled(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Checkpoint:
-        groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
+        groups: dict[str, dict[str, Tensor]] = {group: {} for group in _GROUPS}
         for name, tensor in tensors.items():
             group, _, rest = name.partition("/")
-            if rest:
+            if group in groups:
                 groups[group][rest] = tensor
         return cls(
             recipe_from_dict(header["recipe"]),
@@ -120,7 +159,6 @@ class Checkpoint:
             groups["network"],
             groups["average"],
             groups["optimizer"],
-            tensors["random"],
             header["provenance"],
         )
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from .import_report import ImportReport
 
 _PATH = click.Path(path_type=Path)
 
@@ -17,72 +21,133 @@ def data() -> None:
     \b
     Examples:
       inktex data import train.zip -o train.inkset --captions train.tsv
-      inktex data inspect train.inkset
+      inktex data inspect train.inkset --sheet train.png
+      inktex data vocabulary train.inkset -o vocabulary.txt
     """
 
 
 @data.command("import")
 @click.argument("sources", nargs=-1, required=True, type=_PATH)
 @click.option("-o", "--output", required=True, type=_PATH, help="The .inkset file to write.")
-@click.option("--captions", type=_PATH, help="Lines of IDENTIFIER, tab, caption; they win.")
+@click.option("--captions", type=_PATH, help="Table of names and captions; they win.")
+@click.option("--image-column", metavar="NAME", help="Its column of names, by header or number.")
+@click.option("--caption-column", metavar="NAME", help="Its column of captions, likewise.")
+@click.option("--unlabelled", is_flag=True, help="Take no captions, as for `inktex pretrain`.")
+@click.option("--vocabulary", type=_PATH, help="Skip captions with tokens outside of this file.")
+@click.option("--split", "splits", multiple=True, help="Only ink of this split (MathWriting).")
 @click.option("--report", type=_PATH, help="Write what was skipped, and why, as JSON.")
 def import_(
-    sources: tuple[Path, ...], output: Path, captions: Path | None, report: Path | None
+    sources: tuple[Path, ...],
+    output: Path,
+    captions: Path | None,
+    image_column: str | None,
+    caption_column: str | None,
+    unlabelled: bool,
+    vocabulary: Path | None,
+    splits: tuple[str, ...],
+    report: Path | None,
 ) -> None:
-    """Import InkML (zips, folders, files) into one compact file.
+    """Import InkML or images (zips, folders, files) into one compact file.
+
+    Captions are brought to the evaluation convention; what it cannot say is skipped, and counted
+    by reason. Images need --captions: lines of NAME, tab, CAPTION (HME100K, CROHME), or a CSV
+    with a header (im2latex: formula,image).
 
     \b
     Examples:
       inktex data import crohme/inkml/train.zip -o train.inkset
       inktex data import 2014.zip --captions 2014.tsv -o 2014.inkset --report skipped.json
+      inktex data import mathwriting/train mathwriting/synthetic -o mathwriting.inkset
+      inktex data import train_images --captions train_labels.txt -o hme100k.inkset
+      inktex data import formula_images --captions im2latex_train.csv -o im2latex.inkset
     """
     from ..core.errors import DataError
-    from ..core.progress import Progress
-    from .crohme import count_ink_files, import_inkml, read_captions
+    from .captions import read_caption_table
+    from .data_import import import_data
+    from .import_settings import ImportSettings
     from .inkset import SUFFIX, fingerprint, save_inkset
+    from .vocabulary_file import read_vocabulary
 
     if output.suffix != SUFFIX:
         raise DataError(f"-o: expected a name that ends in {SUFFIX}, found {output.name!r}")
-    if not output.parent.is_dir():
-        raise DataError(f"-o: expected an existing folder, found none at {output.parent}")
-    for path in (*sources, *([captions] if captions else [])):
-        if not path.exists():
-            raise DataError(f"expected data at {path}, found nothing; check the path")
-    known = read_captions(captions) if captions else None
-    with Progress(count_ink_files(sources), "files read") as progress:
-        expressions, result = import_inkml(sources, known, progress)
+    for path in (output, *([report] if report else [])):
+        if not path.parent.is_dir():
+            raise DataError(f"{path}: expected an existing folder, found none at {path.parent}")
+    if unlabelled and captions:
+        raise DataError("expected --captions or --unlabelled, found both; leave one of them out")
+    if captions is None and (image_column or caption_column):
+        raise DataError("expected --captions with the table whose column was named, found none")
+    settings = ImportSettings(
+        read_caption_table(captions, image_column, caption_column) if captions else None,
+        read_vocabulary(vocabulary) if vocabulary else None,
+        splits,
+        labelled=not unlabelled,
+    )
+    expressions, result = import_data(sources, settings)
     if report is not None:
-        content = {"skipped": result.skipped, "disagreements": result.disagreements}
-        report.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        _write_report(report, result)
     if not expressions:
-        raise DataError(f"nothing could be imported:\n{result}")
+        raise DataError(f"nothing could be imported: {result}")
     save_inkset(output, expressions)
     click.echo(result)
     click.echo(f"{output}: {output.stat().st_size:,} bytes, fingerprint {fingerprint(expressions)}")
 
 
+def _write_report(path: Path, report: ImportReport) -> None:
+    from .replacement import replacing
+
+    text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False)
+    with replacing(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
 @data.command()
 @click.argument("source", type=_PATH)
-def inspect(source: Path) -> None:
-    """Count what is in an ink set.
+@click.option("--training", type=_PATH, help="Compare with the ink set that is trained on.")
+@click.option("--sheet", type=_PATH, help="Draw a random sample with captions, as PNG.")
+@click.option("--count", default=24, show_default=True, type=click.IntRange(min=1), help="On it.")
+@click.option("--seed", default=0, show_default=True, help="Of the sample.")
+@click.option("--json", "as_json", is_flag=True, help="For programs, with all tokens.")
+def inspect(
+    source: Path, training: Path | None, sheet: Path | None, count: int, seed: int, as_json: bool
+) -> None:
+    """Count what is in an ink set: captions, writers, sizes, tokens.
+
+    \b
+    Examples:
+      inktex data inspect train.inkset --sheet train.png
+      inktex data inspect 2014.inkset --training train.inkset --json
+    """
+    from .contact_sheet import contact_sheet, write_contact_sheet
+    from .inkset import load_inkset
+    from .inspection import inspect_expressions
+
+    expressions = load_inkset(source)
+    known = load_inkset(training) if training else None
+    result = inspect_expressions(expressions, known)
+    if sheet is not None:
+        write_contact_sheet(sheet, contact_sheet(expressions, source.name, count, seed))
+    click.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else str(result))
+
+
+@data.command()
+@click.argument("sources", nargs=-1, required=True, type=_PATH)
+@click.option("-o", "--output", required=True, type=_PATH, help="The file to write.")
+def vocabulary(sources: tuple[Path, ...], output: Path) -> None:
+    """Write all tokens of some ink sets, sorted, one a line, for `inktex train --vocabulary`.
 
     \b
     Example:
-      inktex data inspect train.inkset
+      inktex data vocabulary train.inkset mathwriting.inkset -o vocabulary.txt
     """
-    import numpy as np
-
     from ..core.errors import DataError
-    from .inkset import fingerprint, load_inkset
+    from ..core.vocabulary import SPECIAL_TOKENS, Vocabulary
+    from .inkset import load_inkset
+    from .vocabulary_file import write_vocabulary
 
-    expressions = load_inkset(source)
-    if not expressions:
-        raise DataError(f"{source} holds no expression; import some with `inktex data import`")
-    lengths = np.array([len(each.caption) for each in expressions])
-    writers = {each.writer for each in expressions if each.writer}
-    tokens = {token for each in expressions for token in each.caption}
-    p50, p95, most = np.percentile(lengths, [50, 95, 100]).astype(int)
-    click.echo(f"{len(expressions)} expressions, fingerprint {fingerprint(expressions)}")
-    click.echo(f"{len({each.caption for each in expressions})} distinct captions")
-    click.echo(f"{len(writers)} writers named, {sum(not e.writer for e in expressions)} unnamed")
-    click.echo(f"{len(tokens)} tokens; captions of {p50} (median), {p95} (95 %), {most} (longest)")
+    captions = [each.caption for source in sources for each in load_inkset(source)]
+    if not any(captions):
+        raise DataError("expected ink sets with captions, found no token in them; import some")
+    found = Vocabulary.from_captions(captions)
+    write_vocabulary(output, found)
+    click.echo(f"{output}: {len(found) - len(SPECIAL_TOKENS)} tokens of {len(captions)} captions")

@@ -1,14 +1,21 @@
-"""Greedy decoding of whole batches in torch, to watch a training."""
+"""Decoding in torch: whole batches greedily, to watch a training, or one formula at a time with the
+searches of `core`, to read as an exported bundle reads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from ..core import recognizer
+from ..core.manifest import Decoding, Manifest, Variant
 from ..core.vocabulary import Vocabulary
 from .batches import evaluation_batches
 from .inkset import Expression
+from .preprocessing import PREPROCESSING
 from .recognizer import Recognizer
 
 
@@ -50,3 +57,86 @@ def greedy_captions(
             captions[index] = vocabulary.decode(row)
     network.train(was_training)
     return captions
+
+
+class TorchState(NamedTuple):
+    """The state of some beams.
+
+    tensors: the network's own state
+    position: steps made
+    """
+
+    tensors: Any
+    position: int
+
+
+class TorchModel:
+    """A `core.step_model.StepModel` of a network, as torch runs it.
+
+    Args:
+        network: in evaluation mode; it stays on its device.
+    """
+
+    def __init__(self, network: Recognizer) -> None:
+        self.network = network
+        self.device = next(network.parameters()).device
+        interface = network.interface()
+        specs = [interface.step[state.input] for state in interface.state]
+        self._beam_axes = [spec.shape.index("beams") for spec in specs]
+        self.vocabulary_size = int(interface.step[interface.log_probs].shape[1])
+
+    @torch.inference_mode()
+    def encode(self, images: NDArray[np.float32]) -> list[Any]:
+        """images [b, 1, h, w], ink 1 on 0 -> one memory an image, of its inked cells"""
+        tensor = torch.from_numpy(images).to(self.device)
+        # one by one: in a batch an image would be padded to the most inked cells of all
+        return [self.network.remember(image[None]) for image in tensor]
+
+    @torch.inference_mode()
+    def start(self, memory: Any, beams: int) -> TorchState:
+        """The state of `beams` rows before the first token."""
+        return TorchState(self.network.start(memory, beams), 0)
+
+    @torch.inference_mode()
+    def step(
+        self, tokens: NDArray[np.int64], memory: Any, state: TorchState
+    ) -> tuple[NDArray[np.float32], TorchState]:
+        """tokens int64 [beams] -> log-probabilities [beams, vocabulary] and the next state"""
+        log_probs, tensors = self.network.step(
+            torch.from_numpy(tokens).to(self.device),
+            torch.tensor([state.position], device=self.device),
+            memory,
+            state.tensors,
+        )
+        return log_probs.float().cpu().numpy(), TorchState(tensors, state.position + 1)
+
+    @torch.inference_mode()
+    def reorder(self, state: TorchState, order: NDArray[np.int64]) -> TorchState:
+        """The state whose row i is row `order[i]` of `state`."""
+        index = torch.from_numpy(order).to(self.device)
+        tensors = self.network.state_type(
+            *(
+                tensor.index_select(axis, index)
+                for tensor, axis in zip(state.tensors, self._beam_axes, strict=True)
+            )
+        )
+        return TorchState(tensors, state.position)
+
+
+def reader(network: Recognizer, vocabulary: Vocabulary) -> recognizer.Recognizer:
+    """The network as a recognizer of ink and images, without a bundle: prepared, searched and
+    answered as by the bundle that it would be exported to, in float32.
+
+    Args:
+        network: in evaluation mode.
+    """
+    manifest = Manifest(
+        vocabulary=vocabulary,
+        interface=network.interface(),
+        preprocessing=PREPROCESSING,
+        decoding=Decoding(max_length=network.max_length),
+        variants=(Variant("torch", "fp32", "encoder", "step"),),
+        provenance={},
+        licence="",
+    )
+    return recognizer.Recognizer(TorchModel(network), manifest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,13 @@ import click
 
 if TYPE_CHECKING:
     from ..core.metrics import Score
-    from .evaluation import Reading, Sample
+    from ..core.recognizer import Recognizer
+    from .error_analysis import Analysis
+    from .evaluation import Sample
 
 _PATH = click.Path(path_type=Path)
+_POSITIVE = click.IntRange(min=1)
+_NBEST = 5  # readings of each formula on the page of errors
 
 
 @click.command()
@@ -20,12 +25,22 @@ _PATH = click.Path(path_type=Path)
 @click.argument("source", type=_PATH)
 @click.option("--captions", type=_PATH, help="For images: lines of IDENTIFIER, tab, caption.")
 @click.option("--precision", default="auto", show_default=True, help="Of a bundle: fp32, int8.")
-@click.option("--beam", default=1, show_default=True, help="Hypotheses; 1 is greedy.")
-@click.option("--grammar/--no-grammar", default=True, help="Well-formed LaTeX only.")
-@click.option("--limit", type=int, help="Read only so many, spread over the data.")
-@click.option("--split", type=click.Choice(["all", "validation"]), default="all", show_default=True)
+@click.option(
+    "--beam", type=_POSITIVE, default=1, show_default=True, help="Hypotheses; 1 is greedy."
+)
+@click.option("--grammar/--no-grammar", default=True, help="Well-formed LaTeX only. [default: yes]")
+@click.option("--limit", type=_POSITIVE, help="Read only so many, spread over the data.")
+@click.option(
+    "--split",
+    type=click.Choice(["all", "validation"]),
+    default="all",
+    show_default=True,
+    help="Of an ink set: all of it, or what the training on it held out.",
+)
+@click.option("--errors", type=_PATH, metavar="HTML", help="Write a page of what was read wrongly.")
+@click.option("--errors-limit", type=_POSITIVE, help="The most errors on that page.")
 @click.option("-o", "--output", type=_PATH, help="Write every reading as a JSON line.")
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @click.option("--record", metavar="NAME", help="Write the scores into the bundle, as NAME.")
 def evaluate(
     model: Path,
@@ -36,44 +51,109 @@ def evaluate(
     grammar: bool,
     limit: int | None,
     split: str,
+    errors: Path | None,
+    errors_limit: int | None,
     output: Path | None,
     as_json: bool,
     record: str | None,
 ) -> None:
     """Score a bundle or a checkpoint on an ink set or on images.
 
-    A bundle is read as its users read it, one formula at a time and without torch; a checkpoint
-    greedily, in torch.
+    Both are read as a bundle's users read: one formula at a time, with the same preparation,
+    search and grammar; a bundle by its runtime, without torch, a checkpoint in torch and float32.
+    What cannot be read counts as wrong.
 
     \b
     Examples:
-      inktex evaluate my-bundle 2014.inkset --beam 5
+      inktex evaluate my-bundle 2014.inkset --beam 5 --errors errors.html
       inktex evaluate my-bundle 2014-images.zip --captions 2014.tsv --precision int8
       inktex evaluate runs/edge/last.safetensors train.inkset --split validation
     """
     from ..core.errors import DataError
-    from .evaluation import load_samples, score_readings, write_readings
+    from .error_analysis import analyse
+    from .evaluation import load_samples, read_all, write_readings
+    from .score_tables import score_tables
 
     if record is not None and not model.is_dir():
         raise DataError(f"--record: expected a bundle to write scores into, found {model}")
+    if errors_limit is not None and errors is None:
+        raise DataError("--errors-limit: expected --errors PAGE.html with it, found none")
+    for option, path in (("--errors", errors), ("--output", output)):
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise DataError(f"{option}: expected a file in a folder that exists, found {path}")
     samples = load_samples(source, captions)
     if split == "validation":
         samples = _validation_only(samples, source, model)
     if limit is not None and limit < len(samples):
         samples = [samples[i * len(samples) // limit] for i in range(limit)]
-    if model.is_dir():
-        readings = _read_with_bundle(model, samples, precision, beam, grammar)
-    else:
-        readings = _read_with_checkpoint(model, samples)
-    result = score_readings(readings)
+    if not samples:
+        raise DataError(f"{source}: expected formulas to read, found none; choose other data")
+    recognizer, precision = _recognizer(model, precision)
+    nbest = min(beam, _NBEST) if errors is not None else 1
+    readings = read_all(recognizer, samples, beam=beam, nbest=nbest, constrain=grammar)
+    analysis = analyse(readings)
+    search = _search(beam, grammar)
     if output is not None:
         write_readings(output, readings)
+    if errors is not None:
+        from .error_page import write_error_page
+
+        write_error_page(
+            errors,
+            f"{model} on {source}",
+            f"ExpRate {100 * analysis.score.exact:.2f} %; {precision}, {search}",
+            samples,
+            readings,
+            recognizer.manifest.preprocessing,
+            errors_limit,
+        )
     if record is not None:
-        _record(model, precision, record, beam, result)
-    click.echo(json.dumps(result.to_dict()) if as_json else _table(result))
+        _record(model, precision, record, search, analysis.score)
+    if as_json:
+        settings = {"precision": precision, "beam": beam, "grammar": grammar, "split": split}
+        click.echo(_json({"model": str(model), "data": str(source), **settings}, analysis))
+    else:
+        click.echo(f"{model} on {source}: {precision}, {search}\n\n{score_tables(analysis)}")
 
 
-def _record(model: Path, precision: str, name: str, beam: int, result: Score) -> None:
+def _recognizer(model: Path, precision: str) -> tuple[Recognizer, str]:
+    """What reads, and in which precision."""
+    from ..core.errors import DataError
+
+    if model.is_dir():
+        from ..core.bundle import Bundle
+        from ..runtimes import load
+
+        bundle = Bundle.open(model)
+        precision = bundle.variant("onnxruntime", precision).precision
+        return load(bundle, runtime="onnxruntime", precision=precision), precision
+    if not model.exists():
+        raise DataError(
+            f"expected a bundle (a folder) or a checkpoint (a file) at {model}, found nothing"
+        )
+    if precision not in ("auto", "fp32"):
+        raise DataError(
+            f"--precision {precision}: a checkpoint is read in fp32; export and quantize it, and "
+            "evaluate that bundle"
+        )
+    from .checkpoint import Checkpoint
+    from .decoding import reader
+
+    checkpoint = Checkpoint.load(model)
+    return reader(checkpoint.trained_network(), checkpoint.vocabulary), "fp32"
+
+
+def _search(beam: int, grammar: bool) -> str:
+    """How was searched, as the manifest and people are told.
+
+    >>> _search(1, True), _search(5, False)
+    ('greedy', 'beam 5 without grammar')
+    """
+    width = "greedy" if beam == 1 else f"beam {beam}"
+    return width if grammar else f"{width} without grammar"
+
+
+def _record(model: Path, precision: str, name: str, search: str, result: Score) -> None:
     """Write a score into the variant's `exp_rate` in the manifest, under NAME and the search."""
     from dataclasses import replace
 
@@ -82,83 +162,58 @@ def _record(model: Path, precision: str, name: str, beam: int, result: Score) ->
     bundle = Bundle.open(model)
     variants = list(bundle.manifest.variants)
     number = variants.index(bundle.variant("onnxruntime", precision))
-    search = "greedy" if beam == 1 else f"beam {beam}"
     scores: dict[str, Any] = dict(variants[number].exp_rate)
     scores[name] = {**scores.get(name, {}), search: result.to_dict()}
     variants[number] = replace(variants[number], exp_rate=scores)
     write_bundle(model, replace(bundle.manifest, variants=tuple(variants)), bundle.contents())
 
 
-def _read_with_bundle(
-    model: Path, samples: list[Sample], precision: str, beam: int, grammar: bool
-) -> list[Reading]:
-    from ..runtimes import load
-    from .evaluation import read_all
-
-    recognizer = load(model, precision=precision)
-
-    def read(source: Any) -> tuple[tuple[str, ...], float]:
-        result = recognizer(source, beam=beam, constrain=grammar)
-        return result.tokens, result.confidence
-
-    return read_all(read, samples)
-
-
-def _read_with_checkpoint(model: Path, samples: list[Sample]) -> list[Reading]:
-    import numpy as np
-
-    from ..core.errors import DataError
-    from .checkpoint import Checkpoint
-    from .decoding import greedy_captions
-    from .evaluation import Reading
-    from .inkset import Expression
-
-    if any(isinstance(each.source, bytes) for each in samples):
-        raise DataError(
-            "a checkpoint is evaluated on ink; export a bundle with `inktex export` to evaluate "
-            "on images"
-        )
-    checkpoint = Checkpoint.load(model)
-    expressions = [
-        Expression(
-            each.identifier,
-            "",
-            # the caption is not needed to read, and may hold tokens unknown to the vocabulary
-            (),
-            tuple(stroke.astype(np.float32) for stroke in each.source),
-            (),
-        )
-        for each in samples
-    ]
-    captions = greedy_captions(checkpoint.trained_network(), expressions, checkpoint.vocabulary)
-    return [
-        Reading(each.identifier, each.caption, tuple(caption), float("nan"))
-        for each, caption in zip(samples, captions, strict=True)
-    ]
-
-
 def _validation_only(samples: list[Sample], source: Path, model: Path) -> list[Sample]:
-    """The samples that the model's training held out."""
-    from .inkset import load_inkset
-    from .recipes import recipe_from_dict
+    """The samples that the model's training held out.
+
+    Raises:
+        DataError: these are images, or the model does not tell its training, or it was trained on
+            other data, so that what is held out here was not held out there.
+    """
+    from ..core.errors import DataError
+    from .inkset import SUFFIX, fingerprint, load_inkset
     from .split import split_expressions
 
-    if model.is_dir():
-        from ..core.bundle import Bundle
-
-        recipe = recipe_from_dict(dict(Bundle.open(model).manifest.provenance)["recipe"])  # type: ignore[arg-type]
-    else:
-        from .checkpoint import Checkpoint
-
-        recipe = Checkpoint.load(model).recipe
-    _, held_out = split_expressions(load_inkset(source), recipe.validation_share, recipe.seed)
+    if source.suffix != SUFFIX:
+        raise DataError(f"--split validation: expected an ink set, found the images {source}")
+    recipe, data = _training(model)
+    if not {"validation_share", "seed"} <= recipe.keys():
+        raise DataError(
+            f"--split validation: expected a model that tells the split of its training, found "
+            f"none in {model}"
+        )
+    share, seed = recipe["validation_share"], recipe["seed"]
+    _, held_out = split_expressions(load_inkset(source), share, seed)
+    wanted, found = data.get("validation", {}).get("fingerprint"), fingerprint(held_out)
+    if wanted not in (None, found):
+        raise DataError(
+            f"--split validation: expected the data that {model} was trained on, whose held-out "
+            f"part has the fingerprint {wanted}, found {found} in {source}: it changed since, or "
+            "is another set"
+        )
     kept = {each.identifier for each in held_out}
     return [each for each in samples if each.identifier in kept]
 
 
-def _table(result: Score) -> str:
-    values = result.to_dict()
-    return "\n".join(
-        f"{name:>20}  {value:.4f}" if isinstance(value, float) else f"{name:>20}  {value}"
-        for name, value in values.items()
-    )
+def _training(model: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The recipe of a bundle or checkpoint and what it tells of its data."""
+    if not model.is_dir():
+        from .checkpoint import Checkpoint
+
+        checkpoint = Checkpoint.load(model)
+        return checkpoint.recipe.to_dict(), checkpoint.provenance
+    from ..core.bundle import Bundle
+
+    # as it stands there: a bundle outlives the settings that this version knows
+    told = Bundle.open(model).manifest.provenance
+    recipe, data = told.get("recipe"), told.get("data")
+    return recipe if isinstance(recipe, dict) else {}, data if isinstance(data, dict) else {}
+
+
+def _json(settings: Mapping[str, Any], analysis: Analysis) -> str:
+    return json.dumps({**settings, **analysis.to_dict()}, ensure_ascii=False)

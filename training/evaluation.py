@@ -1,19 +1,22 @@
-"""Reading a whole data set and counting what was right; bundles are read without torch."""
+"""Reading a whole data set; a bundle is read without torch."""
 
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import isnan
-from pathlib import Path, PurePosixPath
+from math import isnan, nan
+from pathlib import Path
 from typing import Any
 
-from ..core.errors import DataError
+from ..core.errors import DataError, InputError
 from ..core.metrics import Score, score
 from ..core.progress import Progress
+from ..core.recognizer import Alternative, Recognizer
+from .captions import read_captions
 from .inkset import SUFFIX, load_inkset
+from .replacement import replacing
+from .source_files import IMAGES, files, identifier_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Sample:
     """One input with its caption.
 
     Attributes:
-        source: what a recognizer takes: strokes, or the bytes of an image.
+        source: what a recognizer takes: strokes, an image, or the bytes of one.
     """
 
     identifier: str
@@ -34,60 +37,74 @@ class Reading:
     """What was read, and what should have been.
 
     Attributes:
-        confidence: 0..1, or NaN where the reader tells none.
+        confidence: 0..1, or NaN where nothing could be read.
+        score: what the reading was ranked by (see `core.recognizer.Result`), NaN as above.
+        alternatives: the next best readings, best first, as many as were asked for.
+        problem: why nothing could be read, "" where something was.
     """
 
     identifier: str
     caption: tuple[str, ...]
     tokens: tuple[str, ...]
     confidence: float
+    score: float = nan
+    alternatives: tuple[Alternative, ...] = ()
+    problem: str = ""
 
 
 def load_samples(data: Path, captions: Path | None = None) -> list[Sample]:
     """The samples of an ink set, or of a zip or folder of images with captions.
 
     Args:
-        captions: for images: a file of lines `IDENTIFIER <tab> TOKENS`.
+        captions: for images, and only for them: a file of lines `IDENTIFIER <tab> TOKENS`.
 
     Raises:
-        DataError: neither was found, or an image has no caption.
+        DataError: neither was found, or an image has no caption, or a caption no token, or two
+            samples are called the same.
     """
-    if data.suffix == SUFFIX:
-        return [
-            Sample(each.identifier, [stroke.astype(float) for stroke in each.strokes], each.caption)
-            for each in load_inkset(data)
-        ]
-    if captions is None:
-        raise DataError(
-            f"expected an {SUFFIX} file, or images with --captions FILE, found only {data}"
-        )
-    from .crohme import read_captions
-
-    known = read_captions(captions)
-    samples = []
-    for name, content in _images(data):
-        identifier = PurePosixPath(name).stem
-        if identifier not in known:
-            raise DataError(f"{data}: expected a caption of {identifier} in {captions}, found none")
-        samples.append(Sample(identifier, content, known[identifier]))
-    if not samples:
-        raise DataError(f"expected images (PNG, JPEG, WebP, BMP) in {data}, found none")
-    return samples
+    read = _ink_samples if data.suffix == SUFFIX else _image_samples
+    samples: dict[str, Sample] = {}
+    for each in read(data, captions):
+        if each.identifier in samples:
+            raise DataError(
+                f"{data}: expected samples of different names, found {each.identifier} twice; "
+                "rename one"
+            )
+        if not each.caption:
+            raise DataError(f"{data}: expected a caption of {each.identifier}, found an empty one")
+        samples[each.identifier] = each
+    return list(samples.values())
 
 
 def read_all(
-    read: Callable[[Any], tuple[Sequence[str], float]], samples: Sequence[Sample]
+    recognizer: Recognizer,
+    samples: Sequence[Sample],
+    *,
+    beam: int = 1,
+    nbest: int = 1,
+    constrain: bool = True,
 ) -> list[Reading]:
     """Read every sample, and show how far it is.
 
+    What cannot be read (no ink, too large) is an empty reading, and so wrong.
+
     Args:
-        read: source -> tokens and confidence.
+        recognizer: of a bundle or of a checkpoint.
+        beam, nbest, constrain: as the recognizer takes them.
     """
     readings = []
     with Progress(len(samples), "formulas read") as progress:
         for sample in samples:
-            tokens, confidence = read(sample.source)
-            readings.append(Reading(sample.identifier, sample.caption, tuple(tokens), confidence))
+            name, caption = sample.identifier, sample.caption
+            try:
+                found = recognizer(
+                    sample.source, beam=beam, nbest=nbest, constrain=constrain, name=name
+                )
+            except InputError as error:
+                readings.append(Reading(name, caption, (), nan, problem=str(error)))
+            else:
+                parts = (found.tokens, found.confidence, found.score, found.alternatives)
+                readings.append(Reading(name, caption, *parts))
             progress.advance()
     return readings
 
@@ -98,9 +115,9 @@ def score_readings(readings: Sequence[Reading]) -> Score:
 
 
 def write_readings(path: Path, readings: Sequence[Reading]) -> None:
-    """One JSON line each: identifier, caption, what was read, confidence, whether it is right."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    """One JSON line each: identifier, caption, what was read, confidence, whether it is right, and
+    why nothing could be read (null where something was)."""
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for each in readings:
             line = {
                 "identifier": each.identifier,
@@ -108,21 +125,29 @@ def write_readings(path: Path, readings: Sequence[Reading]) -> None:
                 "read": " ".join(each.tokens),
                 "confidence": None if isnan(each.confidence) else round(each.confidence, 4),
                 "right": each.caption == each.tokens,
+                "problem": each.problem or None,
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    partial.replace(path)
 
 
-def _images(data: Path) -> Iterator[tuple[str, bytes]]:
-    suffixes = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-    if data.is_dir():
-        for path in sorted(data.rglob("*")):
-            if path.suffix.lower() in suffixes:
-                yield path.name, path.read_bytes()
-    elif zipfile.is_zipfile(data):
-        with zipfile.ZipFile(data) as archive:
-            for name in sorted(archive.namelist()):
-                if name.lower().endswith(suffixes):
-                    yield name, archive.read(name)
-    else:
-        raise DataError(f"expected a zip or a folder of images at {data}, found neither")
+def _ink_samples(data: Path, captions: Path | None) -> Iterator[Sample]:
+    if captions is not None:
+        raise DataError(
+            f"expected images with --captions, found the ink set {data}, which holds its captions; "
+            "leave --captions out"
+        )
+    for each in load_inkset(data):
+        yield Sample(each.identifier, each.source, each.caption)
+
+
+def _image_samples(data: Path, captions: Path | None) -> Iterator[Sample]:
+    if captions is None:
+        raise DataError(
+            f"expected an {SUFFIX} file, or images with --captions FILE, found only {data}"
+        )
+    known = read_captions(captions)
+    for name, content in files(data, IMAGES):
+        identifier = identifier_of(name)
+        if identifier not in known:
+            raise DataError(f"{data}: expected a caption of {identifier} in {captions}, found none")
+        yield Sample(identifier, content, known[identifier])

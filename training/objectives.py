@@ -30,6 +30,27 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True)
+class CrossEntropy:
+    """The next token, from left to right.
+
+    The parts:
+        tokens: cross-entropy of the next token, nats, mean over tokens
+
+    Attributes:
+        label_smoothing: share of a target that is spread over all tokens.
+    """
+
+    label_smoothing: float = 0.0
+
+    def __call__(self, network: Any, batch: Batch) -> Losses:
+        """`network` is a recognizer whose `decoder` takes tokens and a memory, and gives logits
+        first."""
+        logits, _ = network.decoder(batch.inputs[:, 0], network.remember(batch.images))
+        tokens = token_loss(logits, batch.targets[:, 0], self.label_smoothing)
+        return Losses(tokens, {"tokens": tokens})
+
+
+@dataclass(frozen=True)
 class AlignedCrossEntropy:
     """The next token in both directions, and where its ink is.
 
@@ -57,12 +78,7 @@ class AlignedCrossEntropy:
         cells = network.inked_cells(batch.images)
         memory = network.decoder.remember(cells.features, cells.places, cells.bias)
         logits, attentions = network.decoder(batch.inputs.flatten(0, 1), memory, DIRECTIONS)
-        tokens = functional.cross_entropy(
-            logits.float().flatten(0, 1),
-            batch.targets.flatten(),
-            ignore_index=0,
-            label_smoothing=self.label_smoothing,
-        )
+        tokens = token_loss(logits, batch.targets.flatten(0, 1), self.label_smoothing)
         kept = cells.numbers[:, None].expand(-1, batch.mirror.shape[1], -1)
         ink = batch.ink.gather(2, kept) * (cells.bias == 0)[:, None]  # [b, t, kept cells]
         assert network.symbol_head is not None
@@ -82,6 +98,22 @@ class AlignedCrossEntropy:
             tokens + self.alignment * alignment + self.symbols * symbols,
             {"tokens": tokens, "alignment": alignment, "symbols": symbols},
         )
+
+
+def token_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy in nats, mean over all tokens but `<pad>`.
+
+    Args:
+        logits: [b, t, vocabulary]
+        targets: int64 [b, t]
+        label_smoothing: share of a target that is spread over all tokens.
+    """
+    return functional.cross_entropy(
+        logits.float().flatten(0, 1),
+        targets.flatten(),
+        ignore_index=0,
+        label_smoothing=label_smoothing,
+    )
 
 
 def _symbol_loss(logits: Tensor, ink: Tensor, targets: Tensor) -> Tensor:

@@ -12,26 +12,39 @@ from .recipe import Optimisation
 
 
 def learning_rate(share: float, settings: Optimisation) -> float:
-    """Linear warm-up, then half a cosine down to zero; `share` of the budget is 0..1."""
+    """Linear warm-up, then the schedule: half a cosine down to zero, or no change.
+
+    Args:
+        share: of the budget that is used, 0..1.
+    """
     if share < settings.warmup:
         return settings.learning_rate * (share + 1e-3) / (settings.warmup + 1e-3)
+    if settings.schedule == "constant":
+        return settings.learning_rate
     fall = (share - settings.warmup) / (1 - settings.warmup)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * fall))
 
 
-def adamw(network: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter, arXiv:1711.05101); vectors are not decayed."""
+def optimizer_of(network: nn.Module, settings: Optimisation) -> torch.optim.Optimizer:
+    """The optimiser that the settings name; vectors are not decayed.
+
+    "adamw" is AdamW (Loshchilov and Hutter, arXiv:1711.05101). "adam" (Kingma and Ba,
+    arXiv:1412.6980) and "adadelta" (Zeiler, arXiv:1212.5701) add the decay to the gradient.
+    """
     parameters = list(network.parameters())
-    decayed = [each for each in parameters if each.ndim > 1]
-    others = [each for each in parameters if each.ndim <= 1]
-    return torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-        betas=(0.9, 0.98),
-    )
+    groups = [
+        {
+            "params": [each for each in parameters if each.ndim > 1],
+            "weight_decay": settings.weight_decay,
+        },
+        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
+    ]
+    rate = settings.learning_rate
+    if settings.optimizer == "adadelta":
+        return torch.optim.Adadelta(groups, lr=rate, eps=1e-6)
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=rate)
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))
 
 
 def ramped_average(decay: float) -> Any:

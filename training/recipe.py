@@ -34,30 +34,48 @@ class Optimisation:
     """How the network is trained.
 
     Attributes:
-        learning_rate: its peak; after a linear warm-up it falls to zero as half a cosine.
-        warmup: share of the budget that the warm-up takes.
+        optimizer: "adamw", "adam" or "adadelta".
+        learning_rate: its peak.
+        warmup: share of the budget in which the rate rises to it, in a line.
+        schedule: what the rate does then: "cosine" (it falls to zero as half of one) or "constant".
         weight_decay: of matrices and kernels only.
         gradient_clip: greatest norm of a gradient.
         batch_size: expressions in a batch, at the most.
         max_pixels: pixels in a batch, at the most.
+        accumulate: batches whose gradients are averaged for one step of the optimiser.
+        freeze_encoder: whether the encoder stays as it starts, the statistics of its norms too.
         ema_decay: of the averaged weights, which are the ones that are evaluated.
         precision: "bf16" (autocast) or "fp32".
     """
 
+    optimizer: str = "adamw"
     learning_rate: float = 1e-3
     warmup: float = 0.05
+    schedule: str = "cosine"
     weight_decay: float = 0.02
     gradient_clip: float = 2.0
     batch_size: int = 32
     max_pixels: int = 800_000
+    accumulate: int = 1
+    freeze_encoder: bool = False
     ema_decay: float = 0.999
     precision: str = "bf16"
 
     def __post_init__(self) -> None:
-        if self.precision not in ("bf16", "fp32"):
-            raise DataError(f"precision must be bf16 or fp32, found {self.precision!r}")
-        if self.batch_size < 1:
-            raise DataError(f"batch_size must be 1 or more, found {self.batch_size}")
+        for name, known in (
+            ("optimizer", ("adamw", "adam", "adadelta")),
+            ("schedule", ("cosine", "constant")),
+            ("precision", ("bf16", "fp32")),
+        ):
+            if getattr(self, name) not in known:
+                raise DataError(
+                    f"{name} must be {' or '.join(known)}, found {getattr(self, name)!r}"
+                )
+        if self.batch_size < 1 or self.accumulate < 1:
+            raise DataError(
+                f"batch_size and accumulate must be 1 or more, found {self.batch_size} and "
+                f"{self.accumulate}"
+            )
         if not 0 <= self.warmup < 1:
             raise DataError(f"warmup must be a share from 0 to below 1, found {self.warmup}")
 

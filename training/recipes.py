@@ -6,10 +6,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core.errors import DataError
+from .abm import abm
+from .coverage import coverage
 from .edge import edge
+from .mask_and_match import mask_and_match
 from .recipe import Recipe
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"edge": edge}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "edge": edge,
+    "coverage": coverage,
+    "abm": abm,
+    "mask_and_match": mask_and_match,
+}
 
 
 def named(name: str) -> Recipe:

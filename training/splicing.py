@@ -13,28 +13,31 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from ..core.latex_tables import PLACING
 from ..core.rendering import normalized_strokes
 from .inkset import Expression
 
 _JOINTS = frozenset({"+", "-", "=", "<", ">", "\\leq", "\\geq", "\\neq", "\\pm", "\\times"})
-_WITHOUT_INK = frozenset({"{", "}", "^", "_", "\\limits"})
-_OPENING = frozenset({"{", "(", "["})
-_CLOSING = frozenset({"}", ")", "]"})
+_OPENING = frozenset({"{", "(", "[", "\\begin{matrix}"})
+_CLOSING = frozenset({"}", ")", "]", "\\end{matrix}"})
 
 
 def joints(expression: Expression) -> list[int]:
     """Indices of the operators at which an expression can be cut.
 
-    They stand outside all braces and brackets, with something on both sides. There are none
-    where it is not known of every stroke and of every symbol which belong together.
+    They stand outside all braces, brackets and matrices, with something on both sides. There are
+    none where it is not known of every stroke and of every symbol which belong together, as in
+    images.
     """
+    if expression.image is not None:
+        return []
     owned = [index for indices in expression.ink for index in indices]
     if len(owned) != len(expression.strokes) or set(owned) != set(range(len(owned))):
         return []
     depth = 0
     found = []
     for number, (token, ink) in enumerate(zip(expression.caption, expression.ink, strict=True)):
-        if not ink and token not in _WITHOUT_INK:
+        if not ink and token not in PLACING:
             return []
         depth += (token in _OPENING) - (token in _CLOSING)
         if depth == 0 and token in _JOINTS and 0 < number < len(expression.caption) - 1:

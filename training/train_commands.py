@@ -2,93 +2,124 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-_PATH = click.Path(path_type=Path)
+from .allocator import restart_keeping_memory
+from .settings_option import settings_option
 
-# glibc gives freed tensors back to the system and faults them in again at every step, which takes
-# a third to a half of the time of a training; these settings keep them.
-_ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "268435456",
-}
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+    from .recipe import Recipe
+    from .warm_start import Source
+
+_PATH = click.Path(path_type=Path)
+_COUNT = click.IntRange(min=0)
 
 
 @click.command()
-@click.argument("source", type=_PATH)
-@click.option("--recipe", default="edge", show_default=True, help="Which recipe.")
+@click.argument("data", type=_PATH)
+@click.option("--recipe", help="Which recipe.  [default: that of --resume or --from, else edge]")
 @click.option("--budget", required=True, help="150m, 2.5h, 40epochs or 1000steps.")
 @click.option("-o", "--output", type=_PATH, help="Folder for checkpoints and log.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override a setting.")
+@settings_option
 @click.option("--resume", type=_PATH, help="Go on from this checkpoint, exactly.")
-@click.option("--from", "source_model", type=_PATH, help="Take the first weights from here.")
+@click.option("--changed-data", is_flag=True, help="Resume though the data is not the same.")
+@click.option("--from", "source", type=_PATH, help="First weights: a checkpoint or a bundle.")
+@click.option("--encoder", type=_PATH, help="First weights of the encoder, by inktex pretrain.")
+@click.option("--freeze-encoder", is_flag=True, help="Leave the encoder as it starts.")
+@click.option("--vocabulary", type=_PATH, help="Tokens, in place of those of the captions.")
+@click.option("--patience", type=_COUNT, default=0, help="End after so many checks without a best.")
+@click.option("--keep", type=_COUNT, default=1, show_default=True, help="Best checkpoints to keep.")
+@click.option("--validate-every", default="10m", show_default=True, help="Time between checks.")
+@click.option("--tensorboard", is_flag=True, help="Log for TensorBoard, too.")
 @click.option(
-    "--devices",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Processes on this machine.",
+    "--devices", type=click.IntRange(min=1), help="Processes on this machine.  [default: 1]"
 )
 @click.option("--accelerator", default="auto", show_default=True, help="cpu, gpu or auto.")
-@click.option("--validate-every", default="10m", show_default=True, help="Time between checks.")
 def train(
-    source: Path,
-    recipe: str,
+    data: Path,
+    recipe: str | None,
     budget: str,
     output: Path | None,
-    settings: tuple[str, ...],
+    settings: dict[str, str],
     resume: Path | None,
-    source_model: Path | None,
-    devices: int,
-    accelerator: str,
+    changed_data: bool,
+    source: Path | None,
+    encoder: Path | None,
+    freeze_encoder: bool,
+    vocabulary: Path | None,
+    patience: int,
+    keep: int,
     validate_every: str,
+    tensorboard: bool,
+    devices: int | None,
+    accelerator: str,
 ) -> None:
     """Train a recognizer on an ink set until the budget is spent.
 
-    The learning rate follows the budget. Ctrl-C leaves a checkpoint from which --resume goes on.
+    The learning rate follows the budget. Ctrl-C leaves a checkpoint from which --resume goes on. A
+    check is an ExpRate on held-out ink, and a checkpoint.
 
     \b
     Examples:
       inktex train train.inkset --budget 150m -o runs/edge
       inktex train train.inkset --budget 150m -o runs/edge --resume runs/edge/last.safetensors
-      inktex train train.inkset --budget 40epochs --set optimisation.batch_size=16
+      inktex train train.inkset --budget 40epochs --set optimisation.accumulate=4
+      inktex train own.inkset --budget 30m -o runs/own --from my-bundle --freeze-encoder
+      torchrun --nproc-per-node 2 -m inktex.core.cli train train.inkset --budget 2h
     """
-    if sys.platform == "linux" and not _ALLOCATOR.keys() & os.environ.keys():
-        # read once, when a process starts
-        os.execve(
-            sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **_ALLOCATOR}
-        )
+    restart_keeping_memory()
     from ..core.errors import DataError
     from .budget import Budget
+    from .budget_callback import LAST, Watch
     from .checkpoint import Checkpoint
     from .inkset import load_inkset
-    from .recipes import named
+    from .processes import say
     from .split import split_expressions
     from .trainer import train as run
+    from .vocabulary_file import read_vocabulary
+    from .warm_start import load_source
 
     amount = Budget.parse(budget)
     interval = Budget.parse(validate_every)
     if interval.unit != "s":
         raise DataError(f"--validate-every: expected a time such as 10m, found {validate_every!r}")
+    new = {
+        "--set": settings,
+        "--from": source,
+        "--encoder": encoder,
+        "--freeze-encoder": freeze_encoder,
+        "--vocabulary": vocabulary,
+    }
+    asked = [name for name, value in new.items() if value]
+    if resume and asked:
+        raise DataError(
+            f"{asked[0]}: a resumed training keeps its recipe, weights and vocabulary; leave "
+            f"{', '.join(asked)} out"
+        )
+    if freeze_encoder and not (source or encoder):
+        raise DataError(
+            "--freeze-encoder: expected an encoder that has learnt something; add --from or "
+            "--encoder"
+        )
+    if freeze_encoder:
+        settings = {**settings, "optimisation.freeze_encoder": "true"}
     start = Checkpoint.load(resume) if resume else None
-    if start and settings:
-        raise DataError("--set: a resumed training keeps its recipe; leave --set out")
-    chosen = start.recipe if start else named(recipe).override(_assignments(settings))
+    weights = load_source(source) if source else None
+    chosen = _recipe(recipe, start, weights).override(settings)
     training, validation = split_expressions(
-        load_inkset(source), chosen.validation_share, chosen.seed
+        load_inkset(data), chosen.validation_share, chosen.seed
     )
     folder = output or Path("runs") / chosen.name
-    if start is None and (folder / "last.safetensors").exists():
+    if start is None and (folder / LAST).exists():
         raise DataError(
             f"{folder} holds a training already; name another folder with -o, or go on with "
-            f"--resume {folder / 'last.safetensors'}"
+            f"--resume {folder / LAST}"
         )
-    click.echo(f"{len(training)} expressions to train on, {len(validation)} to validate on")
+    say(f"{len(training)} expressions to train on, {len(validation)} to validate on")
     last = run(
         chosen,
         training,
@@ -96,22 +127,38 @@ def train(
         amount,
         folder,
         resume=start,
-        source=Checkpoint.load(source_model) if source_model else None,
+        changed_data=changed_data,
+        source=weights,
+        encoder=encoder,
+        vocabulary=read_vocabulary(vocabulary) if vocabulary else None,
         devices=devices,
         accelerator=accelerator,
-        validate_every_s=interval.amount,
+        watch=Watch(interval.amount, patience, keep, tensorboard),
     )
-    click.echo(
-        f"{folder / 'last.safetensors'}: {last.progress.steps} steps in "
+    say(
+        f"{folder / LAST}: {last.progress.steps} steps in "
         f"{last.progress.elapsed_s / 60:.1f} minutes"
     )
 
 
-def _assignments(settings: tuple[str, ...]) -> dict[str, str]:
-    from ..core.errors import DataError
+def _recipe(name: str | None, start: Checkpoint | None, source: Source | None) -> Recipe:
+    """The recipe to train: that of the checkpoint to resume; else a named one, whose model has the
+    shape of the weights to start from, where they are of the same recipe."""
+    import dataclasses
 
-    pairs = [text.partition("=") for text in settings]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise DataError(f"--set: expected NAME=VALUE, found {name!r}")
-    return {name: value for name, _, value in pairs}
+    from ..core.errors import CheckpointError
+    from .recipes import named
+
+    if start:
+        if name not in (None, start.recipe.name):
+            raise CheckpointError(
+                f"--resume: expected a checkpoint of recipe {name!r}, found one of recipe "
+                f"{start.recipe.name!r}; leave --recipe out, or resume from another checkpoint"
+            )
+        return start.recipe
+    if source is None:
+        return named(name or "edge")
+    if name not in (None, source.recipe.name):
+        return named(str(name))
+    # of how it was trained nothing is taken over: the same recipe, as it comes
+    return dataclasses.replace(named(source.recipe.name), model=source.recipe.model)

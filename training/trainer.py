@@ -2,235 +2,35 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
 import logging
-import math
-import signal
-import threading
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from ..core.errors import CheckpointError, DataError
 from ..core.vocabulary import Vocabulary
-from .batches import Batch, TrainingStream
+from .batches import TrainingStream
 from .budget import Budget
-from .checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
-from .decoding import greedy_captions
+from .budget_callback import BudgetCallback, Watch
+from .checkpoint import Checkpoint
 from .inkset import Expression, fingerprint
-from .optimisation import adamw, learning_rate, ramped_average
-from .recipe import Recipe
-from .warm_start import transfer
+from .interruption import Interruption
+from .norm_statistics import measure_norms
+from .pretrained_encoder import load_encoder
+from .processes import Processes, say
+from .recipe import Optimisation, Recipe
+from .training_module import StreamDataset, TrainingModule
+from .warm_start import Source, grown, transfer
 
-
-class _StreamDataset(IterableDataset[tuple[int, Batch]]):
-    def __init__(self, stream: TrainingStream, skip: int, stride: int) -> None:
-        self.stream, self.skip, self.stride = stream, skip, stride
-
-    def __iter__(self) -> Iterator[tuple[int, Batch]]:
-        return self.stream.batches(self.skip, self.stride)
-
-
-class TrainingModule(lightning.LightningModule):
-    """Network, averaged network and optimiser, as Lightning wants to see them."""
-
-    def __init__(self, recipe: Recipe, vocabulary: Vocabulary) -> None:
-        super().__init__()
-        self.settings = recipe.optimisation
-        self.network = recipe.model.build(vocabulary)
-        self.objective = recipe.objective
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=ramped_average(self.settings.ema_decay), use_buffers=True
-        ).requires_grad_(False)
-        self.last: dict[str, float] = {}
-
-    def training_step(self, item: tuple[int, Batch]) -> Tensor:
-        """(epoch, batch) -> the weighted loss"""
-        batch = item[1]
-        images = batch.images.to(memory_format=torch.channels_last)
-        total, parts = self.objective(self.network, batch._replace(images=images))
-        self.last = {name: float(value.detach()) for name, value in parts.items()}
-        return total
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return adamw(self.network, self.settings)
-
-
-class BudgetCallback(Callback):
-    """Learning rate, average, log, validation and checkpoints, all tied to the budget."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        vocabulary: Vocabulary,
-        budget: Budget,
-        steps_per_epoch: int,
-        validation: Sequence[Expression],
-        folder: Path,
-        provenance: dict[str, Any],
-        start: Checkpoint | None,
-        validate_every_s: float,
-    ) -> None:
-        self.recipe, self.vocabulary, self.budget = recipe, vocabulary, budget
-        self.steps_per_epoch = steps_per_epoch
-        self.validation = validation
-        self.folder = folder
-        self.provenance = provenance
-        self.start = start
-        self.validate_every_s = validate_every_s
-        self.progress = start.progress if start else Progress()
-        self.names: dict[Tensor, str] = {}
-        self.interrupted = False
-
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Ctrl-C ends the training after the present step, a second one at once.
-
-        Lightning by itself would leave in the middle of a step, without a checkpoint.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
-
-        before = signal.signal(signal.SIGINT, interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        assert isinstance(module, TrainingModule)
-        self.names = {tensor: name for name, tensor in module.network.named_parameters()}
-        if self.start:
-            module.network.load_state_dict(dict(self.start.network))
-            module.average.module.load_state_dict(dict(self.start.average))
-            module.average.n_averaged.fill_(self.progress.steps)
-            restore_optimizer(_optimizer(trainer), self.names, self.start.optimizer)
-            torch.set_rng_state(self.start.random)
-        self.began = time.monotonic() - self.progress.elapsed_s
-        self.reported = self.validated = self.progress.elapsed_s
-
-    def on_train_batch_start(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, index: int
-    ) -> None:
-        share = self.budget.share(self.progress, self.steps_per_epoch)
-        rate = learning_rate(share, self.recipe.optimisation)
-        for group in _optimizer(trainer).param_groups:
-            group["lr"] = rate
-
-    def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        index: int,
-    ) -> None:
-        assert isinstance(module, TrainingModule)
-        module.average.update_parameters(module.network)
-        elapsed = time.monotonic() - self.began
-        if trainer.world_size > 1:  # all ranks agree when to stop
-            elapsed, self.interrupted = trainer.strategy.broadcast((elapsed, self.interrupted))
-        self.progress = replace(
-            self.progress,
-            steps=self.progress.steps + 1,
-            batches=self.progress.batches + trainer.world_size,
-            elapsed_s=elapsed,
-            epoch=batch[0],
-        )
-        ended = self.budget.share(self.progress, self.steps_per_epoch) >= 1
-        trainer.should_stop = trainer.should_stop or ended or self.interrupted
-        if not trainer.is_global_zero:
-            return
-        if elapsed - self.reported > 30 or ended:
-            self.reported = elapsed
-            self.report(trainer, module)
-        if elapsed - self.validated > self.validate_every_s or ended:
-            self.validate(trainer, module)
-            self.validated = time.monotonic() - self.began
-
-    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        assert isinstance(module, TrainingModule)
-        if trainer.is_global_zero:
-            self.save(trainer, module)
-        trainer.strategy.barrier("saved")  # only now may the other ranks read it
-
-    def validate(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
-        """ExpRate of the averaged network on the validation split, then a checkpoint."""
-        network = module.average.module
-        assert isinstance(network, nn.Module)
-        captions = greedy_captions(network, self.validation, self.vocabulary)  # type: ignore[arg-type]
-        right = sum(
-            tuple(caption) == each.caption
-            for caption, each in zip(captions, self.validation, strict=True)
-        )
-        rate = 100 * right / max(len(self.validation), 1)
-        self.progress = replace(self.progress, best=max(self.progress.best, rate))
-        self.report(trainer, module, rate)
-        self.save(trainer, module)
-
-    def report(
-        self, trainer: lightning.Trainer, module: TrainingModule, exp_rate: float | None = None
-    ) -> None:
-        """One line for people, one for `log.csv`."""
-        rate = _optimizer(trainer).param_groups[0]["lr"]
-        share = self.budget.share(self.progress, self.steps_per_epoch)
-        left_s = self.progress.elapsed_s * (1 / share - 1) if share else math.inf
-        row = {
-            "step": self.progress.steps,
-            "epoch": self.progress.epoch,
-            "elapsed_s": round(self.progress.elapsed_s, 1),
-            "rate": rate,
-            **{name: round(value, 4) for name, value in module.last.items()},
-            "exp_rate": "" if exp_rate is None else round(exp_rate, 2),
-        }
-        path = self.folder / "log.csv"
-        fresh = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
-        text = "  ".join(f"{name} {value:.3f}" for name, value in module.last.items())
-        found = "" if exp_rate is None else f"  validation ExpRate {exp_rate:.1f} %"
-        print(
-            f"step {self.progress.steps}  epoch {self.progress.epoch}  {100 * share:.0f} %  "
-            f"{left_s / 60:.0f} min left  {text}{found}",
-            flush=True,
-        )
-
-    def save(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
-        """Write `last.safetensors`, from which the training resumes."""
-        network, average = module.network, module.average.module
-        assert isinstance(average, nn.Module)
-        Checkpoint(
-            self.recipe,
-            self.vocabulary,
-            self.progress,
-            network.state_dict(),
-            average.state_dict(),
-            optimizer_tensors(_optimizer(trainer), self.names),
-            torch.get_rng_state(),
-            self.provenance,
-        ).save(self.folder / "last.safetensors")
+_NORM_BATCHES = 60
+"""Batches on which folded batch norms get their statistics back."""
 
 
 def train(
@@ -241,10 +41,13 @@ def train(
     folder: Path,
     *,
     resume: Checkpoint | None = None,
-    source: Checkpoint | None = None,
-    devices: int = 1,
+    changed_data: bool = False,
+    source: Source | None = None,
+    encoder: Path | None = None,
+    vocabulary: Vocabulary | None = None,
+    devices: int | None = None,
     accelerator: str = "auto",
-    validate_every_s: float = 600.0,
+    watch: Watch | None = None,
 ) -> Checkpoint:
     """Train until the budget is spent or Ctrl-C; what was learnt is in `folder` either way.
 
@@ -252,26 +55,41 @@ def train(
 
     Args:
         resume: goes on from here, with its recipe and vocabulary, as if it had never stopped.
+        changed_data: whether the resumed training may see other data than before.
         source: the first weights are taken from here, as far as they fit; all else is new.
-        devices: processes on this machine, each of which takes its own batches.
+        encoder: a file of `inktex pretrain`; the encoder starts from it.
+        vocabulary: what can be written; by default the tokens of `source` and of the captions.
+        devices: processes on this machine, each of which takes its own batches; by default those
+            that `torchrun` started, or one.
         accelerator: of Lightning: "cpu", "gpu" or "auto".
+        watch: how it is watched.
 
     Returns:
-        The last checkpoint, which is also `folder/last.safetensors`.
+        The last checkpoint, which the first process leaves as `folder/last.safetensors`.
 
     Raises:
-        DataError: there is nothing to train on, or a caption is longer than the network can write.
-        VocabularyError: a caption has a token that is not in the resumed vocabulary.
-        CheckpointError: the budget is spent already in the checkpoint to resume from.
+        DataError: there is nothing to train on, a caption is longer than the network can write,
+            the data is not that of the training to resume, or the log cannot be written.
+        VocabularyError: a caption has a token that is not in the vocabulary.
+        CheckpointError: the checkpoint to resume from has nothing left to do, nothing fits of the
+            weights to start from, or a checkpoint cannot be written.
         KeyboardInterrupt: Ctrl-C, once the checkpoint is written.
     """
-    vocabulary = (
-        resume.vocabulary
-        if resume
-        else Vocabulary.from_captions(each.caption for each in train_expressions)
-    )
-    _check_captions(train_expressions, vocabulary, recipe.model.max_length)
+    watch = watch or Watch()
+    processes = Processes.present(devices)
     settings = recipe.optimisation
+    provenance = _provenance(train_expressions, validation_expressions)
+    if resume:
+        resume.check_resumable()
+        if not changed_data:
+            _check_same_data(resume, provenance)
+    vocabulary = _vocabulary(train_expressions, resume, source, vocabulary)
+    _check_captions(train_expressions, vocabulary, recipe.model.max_length)
+    if watch.patience and not validation_expressions:
+        raise DataError(
+            "expected expressions to validate on, found none; leave patience out, or hold some "
+            "out with --set validation_share=0.05"
+        )
     torch.set_flush_denormal(True)
     lightning.seed_everything(recipe.seed, verbose=False)
     stream = TrainingStream(
@@ -283,44 +101,34 @@ def train(
         recipe.seed,
         recipe.model.max_length - 1,
     )
-    steps_per_epoch = max(len(stream.epoch(0)) // devices, 1)
-    if resume and budget.share(resume.progress, steps_per_epoch) >= 1:
-        raise CheckpointError(
-            f"expected a training with some of its budget left, found one of "
-            f"{resume.progress.steps} steps in {resume.progress.elapsed_s / 60:.0f} minutes; "
-            "give the budget of the whole training, this part and those before"
-        )
+    batches = len(stream.epoch(0))
+    steps_per_epoch = max(batches // (processes.count * settings.accumulate), 1)
+    if resume:
+        _check_unfinished(resume, budget, steps_per_epoch, watch)
     module = TrainingModule(recipe, vocabulary)
-    if source:
-        print(transfer(module.network, vocabulary, source), flush=True)
-        module.average.module.load_state_dict(module.network.state_dict())
+    _warm(module, recipe, vocabulary, stream, source, encoder)
     folder.mkdir(parents=True, exist_ok=True)
-    callback = BudgetCallback(
-        recipe,
-        vocabulary,
-        budget,
-        steps_per_epoch,
-        validation_expressions,
-        folder,
-        {
-            "train": {
-                "expressions": len(train_expressions),
-                "fingerprint": fingerprint(train_expressions),
-            },
-            "validation": {
-                "expressions": len(validation_expressions),
-                "fingerprint": fingerprint(validation_expressions),
-            },
-        },
-        resume,
-        validate_every_s,
-    )
-    with _quiet_lightning(), callback.interruptible():
+    say(_step_size(settings, processes))
+    with _quiet_lightning(), Interruption() as interruption:
+        callback = BudgetCallback(
+            recipe,
+            vocabulary,
+            budget,
+            steps_per_epoch,
+            validation_expressions,
+            folder,
+            provenance,
+            resume,
+            watch,
+            interruption,
+        )
         trainer = lightning.Trainer(
             accelerator=accelerator,
-            devices=devices,
+            devices=processes.local,
+            num_nodes=processes.machines,
             precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
             max_epochs=1,
+            accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.gradient_clip,
             callbacks=[callback],
             enable_checkpointing=False,
@@ -329,11 +137,61 @@ def train(
             logger=False,
         )
         skip = callback.progress.batches
-        dataset = _StreamDataset(stream, skip + trainer.global_rank, trainer.world_size)
+        dataset = StreamDataset(stream, skip + trainer.global_rank, trainer.world_size)
         trainer.fit(module, DataLoader(dataset, batch_size=None))
     if callback.interrupted:
         raise KeyboardInterrupt
-    return Checkpoint.load(folder / "last.safetensors")
+    if callback.exhausted:
+        say(f"ended early: no better ExpRate in {callback.progress.stale} validations")
+    assert callback.checkpoint is not None
+    return callback.checkpoint
+
+
+def _warm(
+    module: TrainingModule,
+    recipe: Recipe,
+    vocabulary: Vocabulary,
+    stream: TrainingStream,
+    source: Source | None,
+    encoder: Path | None,
+) -> None:
+    """Give network and average the weights that they start from."""
+    if source:
+        transferred = transfer(module.network, recipe.model, vocabulary, source)
+        say(transferred)
+        if source.folded:
+            images = (batch.images for _, batch in stream.batches())
+            measure_norms(
+                module.network, transferred.fresh, itertools.islice(images, _NORM_BATCHES)
+            )
+    if encoder:
+        fresh = load_encoder(module.network, encoder)
+        new = f"; new: {', '.join(fresh)}" if fresh else ""
+        say(f"took the encoder over from {encoder}{new}")
+    module.average.module.load_state_dict(module.network.state_dict())
+
+
+def _vocabulary(
+    expressions: Sequence[Expression],
+    resume: Checkpoint | None,
+    source: Source | None,
+    given: Vocabulary | None,
+) -> Vocabulary:
+    if resume:
+        return resume.vocabulary
+    if given:
+        return given
+    captions = [each.caption for each in expressions]
+    return grown(source.vocabulary, captions) if source else Vocabulary.from_captions(captions)
+
+
+def _provenance(
+    training: Sequence[Expression], validation: Sequence[Expression]
+) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"expressions": len(expressions), "fingerprint": fingerprint(expressions)}
+        for name, expressions in (("train", training), ("validation", validation))
+    }
 
 
 def _check_captions(
@@ -352,6 +210,47 @@ def _check_captions(
         )
 
 
+def _check_unfinished(
+    resume: Checkpoint, budget: Budget, steps_per_epoch: int, watch: Watch
+) -> None:
+    progress = resume.progress
+    if budget.share(progress, steps_per_epoch) >= 1:
+        raise CheckpointError(
+            f"expected a training with some of its budget left, found one of {progress.steps} "
+            f"steps in {progress.elapsed_s / 60:.0f} minutes; give the budget of the whole "
+            "training, this part and those before"
+        )
+    if 0 < watch.patience <= progress.stale:
+        raise CheckpointError(
+            f"expected a training with some patience left, found one with {progress.stale} "
+            f"validations since its best; give a patience above {progress.stale}, or 0"
+        )
+
+
+def _check_same_data(resume: Checkpoint, provenance: dict[str, dict[str, Any]]) -> None:
+    for name, found in provenance.items():
+        before = resume.provenance.get(name, {})
+        if before.get("fingerprint", found["fingerprint"]) != found["fingerprint"]:
+            raise DataError(
+                f"expected the data that the checkpoint was made with, found other {name} data: "
+                f"{found['expressions']} expressions with fingerprint {found['fingerprint']}, not "
+                f"{before['expressions']} with {before['fingerprint']}; give the same data, or go "
+                "on with this by --changed-data"
+            )
+
+
+def _step_size(settings: Optimisation, processes: Processes) -> str:
+    """How many expressions a step learns from at the most, and how fast."""
+    factors = [f"{settings.batch_size} expressions"]
+    if settings.accumulate > 1:
+        factors.append(f"{settings.accumulate} batches")
+    if processes.count > 1:
+        factors.append(f"{processes.count} processes")
+    total = settings.batch_size * settings.accumulate * processes.count
+    product = f"{' x '.join(factors)} = {total}" if len(factors) > 1 else factors[0]
+    return f"a step: up to {product}; learning rate: up to {settings.learning_rate:g}"
+
+
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Lightning without its notes on devices that are not there, services and deprecations."""
@@ -366,7 +265,3 @@ def _quiet_lightning() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
-
-
-def _optimizer(trainer: lightning.Trainer) -> torch.optim.Optimizer:
-    return trainer.optimizers[0]

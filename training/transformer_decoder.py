@@ -161,6 +161,7 @@ class CoverageTransformer(nn.Module):
         features, heads, hidden, layers: shape of the transformer.
         max_length: steps that the state has room for.
         dropout: probability.
+        coverage: whether past attention tells on the scores; the state counts it either way.
     """
 
     def __init__(
@@ -172,6 +173,7 @@ class CoverageTransformer(nn.Module):
         layers: int,
         max_length: int,
         dropout: float,
+        coverage: bool = True,
     ) -> None:
         super().__init__()
         self.max_length = max_length
@@ -189,7 +191,7 @@ class CoverageTransformer(nn.Module):
         self.memory_places = nn.Linear(features, layers * features, bias=False)
         nn.init.zeros_(self.memory_places.weight)
         self.layers = nn.ModuleList(
-            DecoderLayer(features, heads, hidden, dropout, covered=number > 0)
+            DecoderLayer(features, heads, hidden, dropout, covered=coverage and number > 0)
             for number in range(layers)
         )
         self.norm = nn.LayerNorm(features)

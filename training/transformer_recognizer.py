@@ -17,6 +17,11 @@ INK_THRESHOLD = 0.15
 """A cell is attended to when one of its pixels is at least this dark."""
 
 
+def holds_ink(images: Tensor, cell: int) -> Tensor:
+    """images [b, 1, h, w] -> bool [b, cells]: does the cell of `cell` x `cell` pixels hold ink?"""
+    return functional.max_pool2d(images, cell).flatten(1) >= INK_THRESHOLD
+
+
 class Cells(NamedTuple):
     """Features of the cells that the decoder may attend to.
 
@@ -61,7 +66,7 @@ class TransformerRecognizer(Recognizer):
 
     def inked(self, images: Tensor) -> Tensor:
         """images [b, 1, h, w] -> bool [b, cells]: does the cell hold ink?"""
-        return functional.max_pool2d(images, self.cell).flatten(1) >= INK_THRESHOLD
+        return holds_ink(images, self.cell)
 
     def all_cells(self, images: Tensor) -> Cells:
         """All cells of the grid; those without ink are masked. For export: no data-dependent

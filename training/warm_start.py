@@ -1,67 +1,163 @@
-"""Start a training from the weights of another one."""
+"""Start a training from the weights of another one: a checkpoint, or a bundle."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from ..core.bundle import Bundle
 from ..core.errors import CheckpointError
 from ..core.vocabulary import Vocabulary
 from .checkpoint import Checkpoint
+from .recipe import ModelSettings, Recipe
 from .recognizer import Recognizer
 
-_ROWS_OF_TOKENS = (
-    "decoder.embedding.weight",
-    "decoder.classifier.weight",
-    "decoder.classifier.bias",
-    "symbol_head.weight",
-    "symbol_head.bias",
-)
+_NAMED_AT_MOST = 8
 
 
-class Transfer(NamedTuple):
-    """What a warm start took over.
+@dataclass(frozen=True)
+class Source:
+    """Weights to start from.
 
-    fresh: names of the tensors that the source does not have in this shape
-    tokens: the tokens that the source does not know
+    Attributes:
+        recipe: whose model they are of.
+        vocabulary: of the rows that belong to tokens.
+        tensors: by name.
+        folded: whether batch norms were folded into their convolutions and are identities now,
+            whose statistics are to be measured anew (`measure_norms`).
     """
 
+    recipe: Recipe
+    vocabulary: Vocabulary
+    tensors: Mapping[str, Tensor]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a warm start took over.
+
+    Attributes:
+        recipe: name of the source's recipe.
+        count: tensors that were taken over.
+        fresh: names of the tensors that the source does not have in this shape.
+        tokens: the tokens that the source does not know.
+    """
+
+    recipe: str
+    count: int
     fresh: tuple[str, ...]
     tokens: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """One line: "took 153 tensors over from edge; new: symbol_head.bias; new tokens: \\Pi"."""
+        parts = [f"took {self.count} tensors over from {self.recipe}"]
+        if self.fresh:
+            parts.append(f"new: {_some(self.fresh)}")
+        if self.tokens:
+            parts.append(f"new tokens: {_some(self.tokens)}")
+        return "; ".join(parts)
 
-def transfer(network: Recognizer, vocabulary: Vocabulary, source: Checkpoint) -> Transfer:
-    """Copy the averaged weights of a checkpoint into a network, as far as they fit.
 
-    Rows of the embedding, the classifier and the symbol head are matched by their tokens, so that
-    the vocabularies may differ; what the source does not have keeps its fresh weights.
+def load_source(path: Path) -> Source:
+    """The weights of a checkpoint (a file) or of a bundle (a folder).
 
     Raises:
-        CheckpointError: not one tensor fits; the checkpoint is of another architecture.
+        CheckpointError: the file is not a checkpoint, or the bundle's weights cannot be told.
+        BundleError: the folder is not a bundle.
+        ParityError: the network that was made of the bundle does not compute what it computes.
+        RuntimeUnavailable: the package `onnx`, which bundles need, is not installed.
+    """
+    if path.is_dir():
+        from .bundle_weights import bundle_source
+
+        return bundle_source(Bundle.open(path))
+    checkpoint = Checkpoint.load(path)
+    return Source(checkpoint.recipe, checkpoint.vocabulary, checkpoint.average)
+
+
+def grown(vocabulary: Vocabulary, captions: Iterable[Sequence[str]]) -> Vocabulary:
+    """The vocabulary, and behind it the tokens of the captions that it lacks.
+
+    >>> grown(Vocabulary.from_captions(["x"]), [["y", "x"]]).tokens[3:]
+    ('x', 'y')
+    """
+    more = Vocabulary.from_captions(captions).tokens
+    return Vocabulary(vocabulary.tokens + tuple(token for token in more if token not in vocabulary))
+
+
+def transfer(
+    network: Recognizer, model: ModelSettings, vocabulary: Vocabulary, source: Source
+) -> Transfer:
+    """Copy weights into a network, as far as they fit.
+
+    What has a row for every token (embedding, classifier, symbol head) is matched by the tokens,
+    so that the vocabularies may differ; what the source does not have keeps its fresh weights.
+
+    Args:
+        network: that `model` has built for `vocabulary`.
+
+    Raises:
+        CheckpointError: no weight fits; the source is of another architecture.
     """
     mine: dict[str, Tensor] = dict(network.state_dict())
-    rows = [
-        (vocabulary.index[token], source.vocabulary.index[token])
-        for token in vocabulary.tokens
-        if token in source.vocabulary
-    ]
-    here, there = map(list, zip(*rows, strict=True))
-    fresh = []
+    axes = token_axes(model, vocabulary)
+    known = [token for token in vocabulary.tokens if token in source.vocabulary]
+    here = torch.tensor([vocabulary.index[token] for token in known])
+    there = torch.tensor([source.vocabulary.index[token] for token in known])
+    fresh: list[str] = []
+    fitting = 0
     for name, tensor in mine.items():
-        other = source.average.get(name)
-        if other is None or other.shape[1:] != tensor.shape[1:]:
+        other = source.tensors.get(name)
+        wanted = list(tensor.shape)
+        axis = axes.get(name)
+        if axis is not None:
+            wanted[axis] = len(source.vocabulary)
+        if other is None or list(other.shape) != wanted:
             fresh.append(name)
-        elif name in _ROWS_OF_TOKENS:
-            tensor[here] = other[there].to(tensor.dtype)
-        elif other.shape == tensor.shape:
+            continue
+        other = other.to(tensor)
+        if axis is None:
             tensor.copy_(other)
         else:
-            fresh.append(name)
-    if len(fresh) == len(mine):
+            tensor.index_copy_(axis, here, other.index_select(axis, there))
+        # counters and vectors fit anywhere by chance: they are nothing without a matrix
+        fitting += tensor.ndim > 1
+    if not fitting:
         raise CheckpointError(
-            "expected a checkpoint of the same architecture to start from, found one of recipe "
-            f"{source.recipe.name!r} of which no tensor fits"
+            "expected weights of the same architecture to start from, found those of recipe "
+            f"{source.recipe.name!r} of which none fits; leave --recipe out to train that one"
         )
-    unknown = tuple(each for each in vocabulary.tokens if each not in source.vocabulary)
-    return Transfer(tuple(fresh), unknown)
+    return Transfer(
+        source.recipe.name,
+        len(mine) - len(fresh),
+        tuple(fresh),
+        tuple(token for token in vocabulary.tokens if token not in source.vocabulary),
+    )
+
+
+def token_axes(model: ModelSettings, vocabulary: Vocabulary) -> dict[str, int]:
+    """The axis along which a tensor has one entry for every token, by name; for those that do.
+
+    Found by building the network, without memory for its weights, once more with one more token.
+    """
+    longer = Vocabulary((*vocabulary.tokens, "<one more>"))
+    with torch.device("meta"):
+        one, other = (model.build(each).state_dict() for each in (vocabulary, longer))
+    return {
+        name: axis
+        for name, tensor in one.items()
+        for axis, size in enumerate(tensor.shape)
+        if size != other[name].shape[axis]
+    }
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - _NAMED_AT_MOST
+    text = ", ".join(names[:_NAMED_AT_MOST])
+    return f"{text} and {more} more" if more > 0 else text

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from inktex.core.errors import InputError, VocabularyError
 from inktex.core.grammar import GrammarConstraint, GrammarState
-from inktex.core.latex import layout_tree, normalize
+from inktex.core.latex import normalize
+from inktex.core.latex_tree import layout_tree
 from inktex.core.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 TOKENS = ["x", "1", "+", "(", "[", "]", "{", "}", "_", "^", r"\frac", r"\sqrt", r"\sum", r"\limits"]

@@ -132,6 +132,14 @@ def test_the_next_best_readings(recognizer: Recognizer) -> None:
     assert other.confidence == pytest.approx(0.4, abs=1e-4)
 
 
+@pytest.mark.parametrize("beam", [1, 4])
+def test_the_score_is_what_readings_are_ranked_by(recognizer: Recognizer, beam: int) -> None:
+    result = recognizer(STROKES, beam=beam, nbest=min(beam, 2))
+    assert result.score == pytest.approx(math.log(0.6) / 6, abs=1e-4)  # six with `<eos>`
+    for other in result.alternatives:
+        assert other.score == pytest.approx(math.log(0.4) / 6, abs=1e-4)
+
+
 def test_confidence_is_a_probability_however_long_the_search(recognizer: Recognizer) -> None:
     for beam in (1, 4):
         result = recognizer(STROKES, beam=beam, nbest=beam)

@@ -107,6 +107,29 @@ def test_every_step_agrees_with_the_graphs_run_plainly(
             np.testing.assert_allclose(log_probs, expected, atol=1e-5)
 
 
+def test_the_coverage_is_that_of_all_cells(
+    model: OnnxRuntimeModel, plain: PlainModel, images: NDArray[np.float32]
+) -> None:
+    for memory, expected_memory in zip(model.encode(images), plain.encode(images), strict=True):
+        state, expected_state = model.start(memory, 1), plain.start(expected_memory, 1)
+        assert not model.coverage(state).any()
+        for order in ([0, 0], [1, 0], [1]):
+            tokens = np.array([5, 7])[: len(order)]
+            state = model.reorder(state, np.array(order))
+            expected_state = plain.reorder(expected_state, np.array(order))
+            _, state = model.step(tokens, memory, state)
+            _, expected_state = plain.step(tokens, expected_memory, expected_state)
+            found = model.coverage(state)
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, expected_state["coverage"][:, 0], atol=1e-5)
+        before = found.copy()
+        _, after = model.step(tokens, memory, state)
+        np.testing.assert_array_equal(found, before)  # not the buffer itself
+        model.step(tokens, memory, model.step(tokens, memory, after)[1])
+        with pytest.raises(RuntimeError, match="used up"):
+            model.coverage(after)
+
+
 @pytest.mark.parametrize("beams", [1, 2, 5])
 def test_searches_agree_with_the_graphs_run_plainly(
     model: OnnxRuntimeModel, plain: PlainModel, images: NDArray[np.float32], beams: int

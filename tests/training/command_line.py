@@ -7,7 +7,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from inktex.core.cli import main
-from inktex.training.train_commands import _ALLOCATOR
+from inktex.training.allocator import KEEPING
 
 TINY = (
     "model.widths=[4,8,8,8]",
@@ -27,5 +27,5 @@ SETTINGS = [word for setting in TINY for word in ("--set", setting)]
 def inktex(*arguments: str | Path) -> Result:
     """Run the command line here; with the allocator's variables set, `train` does not start the
     process anew."""
-    runner = CliRunner(env=_ALLOCATOR)
+    runner = CliRunner(env=KEEPING)
     return runner.invoke(main, [str(each) for each in arguments])

@@ -151,7 +151,6 @@ def checkpoint(seed: int = 0) -> Checkpoint:
         weights,
         weights,
         {},
-        torch.get_rng_state(),
         {"train": {"expressions": 60}},
     )
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inktex.core.rendering import render_ink
-from inktex.training.augmentation import Augmentation
+from inktex.core.rendering import SYMBOL_PX, draw_strokes, normalized_strokes, render_ink
+from inktex.training.augmentation import Augmentation, bend
 from inktex.training.batches import (
     Batch,
     Buckets,
@@ -237,3 +237,78 @@ def test_an_expression_without_known_ink_makes_a_batch_too() -> None:
     drawing = draw(plain, Augmentation(), np.random.default_rng(0))
     batch = collate([plain], [drawing], vocabulary())
     assert not batch.ink.any()
+
+
+def images(count: int) -> list[Expression]:
+    """The made formulas as images, as an import of images gives them."""
+    return [
+        Expression(
+            f"image-{number}",
+            each.writer,
+            each.caption,
+            (),
+            ((),) * len(each.caption),
+            draw(each).image,
+        )
+        for number, each in enumerate(expressions(count))
+    ]
+
+
+def test_an_image_is_drawn_as_it_is() -> None:
+    [made] = images(1)
+    drawing = draw(made)
+    np.testing.assert_array_equal(drawing.image, draw(expression(0)).image)
+    assert drawing.strokes == []
+    np.testing.assert_array_equal(drawn_sizes([made]), drawn_sizes([expression(0)]))
+    assert draw(made, scale=1.5).image.shape[1] > 1.3 * drawing.image.shape[1]
+
+
+def test_augmented_images_follow_their_seed_and_scale() -> None:
+    made = images(3)[2]
+
+    def drawn(seed: int, scale: float = 1.0) -> Drawing:
+        return draw(made, Augmentation(), np.random.default_rng(seed), scale)
+
+    np.testing.assert_array_equal(drawn(1).image, drawn(1).image)
+    assert drawn(1).image.shape != drawn(2).image.shape or (drawn(1).image != drawn(2).image).any()
+    small, large = drawn(1, 0.7).image.shape, drawn(1, 1.4).image.shape
+    assert 1.6 < (large[1] - 16) / (small[1] - 16) < 2.4
+
+
+def test_a_stream_of_ink_and_images_goes_on_where_it_was_left() -> None:
+    mixed = [*expressions(6), *images(6)]
+    made = TrainingStream(mixed, vocabulary(), Augmentation(), 4, 60_000, 1, 30)
+    whole = taken(made.batches(), 5)
+    rest = taken(made.batches(skip=3), 2)
+    assert all(same(a, b) for (_, a), (_, b) in zip(whole[3:], rest, strict=True))
+    first = list(itertools.takewhile(lambda plan: plan[0] == 0, made.plans()))
+    seen = {each.identifier for _, batch in first for each in batch}
+    assert {f"image-{number}" for number in range(6)} <= seen
+    for _, batch in whole:
+        assert batch.images.amax(dim=(1, 2, 3)).min() > 0.5  # ink in every one
+
+
+def test_images_alone_make_batches_without_known_ink() -> None:
+    made = images(5)
+    stream = TrainingStream(made, vocabulary(), Augmentation(), 4, 60_000, 1, 30)
+    for _, batch in taken(stream.batches(), 3):
+        assert not batch.ink.any()
+        assert batch.images.any()
+    indices = [
+        index for found, _ in evaluation_batches(made, vocabulary(), 3, 60_000) for index in found
+    ]
+    assert sorted(indices) == list(range(5))
+
+
+def test_the_ink_path_draws_the_numbers_it_always_drew() -> None:
+    """A resumed training sees the same bent ink as before images came."""
+    drawing = draw(expression(0), Augmentation(), np.random.default_rng(3), 1.1)
+    rng = np.random.default_rng(3)
+    strokes = [stroke.astype(np.float64) for stroke in expression(0).strokes]
+    symbols = [indices for indices in expression(0).ink if indices]
+    bent = bend(normalized_strokes(strokes), symbols, rng, Augmentation())
+    own = np.exp(rng.normal(0, 0.06))
+    wanted = normalized_strokes(bent, SYMBOL_PX * 1.1 * own)
+    for one, other in zip(drawing.strokes, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(drawing.image, draw_strokes(wanted, rng.uniform(1.2, 2.6)))

@@ -5,11 +5,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from inktex.training.inkset import load_inkset, save_inkset
 
 from .command_line import inktex
-from .test_crohme import POWER, inkml
+from .synthetic import expression, expressions
+from .test_image_import import png
+from .test_ink_import import POWER, inkml
 
 
 def test_data_is_imported_and_inspected(tmp_path: Path) -> None:
@@ -26,11 +29,13 @@ def test_data_is_imported_and_inspected(tmp_path: Path) -> None:
     assert "fingerprint" in result.output
     assert {each.identifier for each in load_inkset(target)} == {"power", "plain"}
     skipped = json.loads(report.read_text(encoding="utf-8"))["skipped"]
-    assert set(skipped) == {"b/broken.inkml", "b/power.inkml"}
+    assert [each["name"] for each in skipped] == ["b/broken.inkml", "b/power.inkml"]
+    assert skipped[1]["reason"] == "an expression of this name was imported already"
+    assert "damaged XML" in skipped[0]["detail"]
     seen = inktex("data", "inspect", target).output
     assert seen.startswith("2 expressions, fingerprint ")
     assert "2 distinct captions" in seen
-    assert "1 writers named, 1 unnamed" in seen
+    assert "1 writers named, 1 expressions that name none" in seen
 
 
 def test_captions_given_win(tmp_path: Path) -> None:
@@ -44,6 +49,79 @@ def test_captions_given_win(tmp_path: Path) -> None:
     assert made.caption == ("X", "^", "{", "2", "}", "=")
 
 
+def test_images_are_imported_with_the_columns_named(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"{number}.png").write_bytes(png(number))
+    (tmp_path / "table.csv").write_text("page,raw,tex\n0.png,?,x+1\n1.png,?,x^1\n")
+    target = tmp_path / "made.inkset"
+    columns = ("--image-column", "page", "--caption-column", "tex")
+    arguments = ("data", "import", folder, "--captions", tmp_path / "table.csv", "-o", target)
+    result = inktex(*arguments, *columns)
+    assert result.exit_code == 0, result.output
+    assert ["".join(each.caption) for each in load_inkset(target)] == ["x+1", "x^{1}"]
+    assert all(each.image is not None for each in load_inkset(target))
+    assert "0 of ink, 2 images" in inktex("data", "inspect", target).output
+    (tmp_path / "vocabulary.txt").write_text("x\n+\n1\n")
+    result = inktex(*arguments, *columns, "--vocabulary", tmp_path / "vocabulary.txt")
+    assert "1 expressions imported, 1 skipped" in result.output
+    assert "skipped 1: the caption holds an unknown token (as 1.png: ^)" in result.output
+
+
+def test_what_stands_at_the_output_stays_until_the_new_set_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "made.inkset"
+    save_inkset(target, expressions(2))
+    before = target.read_bytes()
+    (tmp_path / "broken.inkml").write_text("<ink")
+    result = inktex("data", "import", tmp_path, "-o", target)
+    assert result.exit_code == 2
+    assert "skipped 1: the ink cannot be read (as broken.inkml: " in result.output
+    assert target.read_bytes() == before
+
+
+def test_a_set_without_captions_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(0))
+    target = tmp_path / "made.inkset"
+    result = inktex("data", "import", tmp_path, "-o", target, "--unlabelled")
+    assert result.exit_code == 0, result.output
+    [made] = load_inkset(target)
+    assert made.caption == ()
+
+
+def test_a_set_is_inspected_against_training_and_drawn(tmp_path: Path) -> None:
+    training, other = tmp_path / "training.inkset", tmp_path / "other.inkset"
+    save_inkset(training, [expression(1)])
+    save_inkset(other, expressions(6))
+    sheet = tmp_path / "sheet.png"
+    arguments = ("data", "inspect", other, "--training", training, "--sheet", sheet)
+    result = inktex(*arguments, "--count", "3", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.output)
+    assert found["expressions"] == 6
+    assert found["overlap"]["identifiers"] == 1
+    assert set(found["overlap"]["unseen"]) >= {"\\frac"}
+    with Image.open(sheet) as drawn:
+        assert drawn.format == "PNG"
+    assert "tokens unseen in training" in inktex(*arguments).output
+
+
+def test_a_vocabulary_is_built_from_sets(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.inkset", tmp_path / "other.inkset"
+    save_inkset(one, expressions(3))
+    save_inkset(other, [])
+    target = tmp_path / "vocabulary.txt"
+    result = inktex("data", "vocabulary", one, other, "-o", target)
+    assert result.exit_code == 0, result.output
+    tokens = target.read_text().split()
+    assert tokens == sorted({token for each in expressions(3) for token in each.caption})
+    assert f"{len(tokens)} tokens of 3 captions" in result.output
+    result = inktex("data", "vocabulary", other, "-o", target)
+    assert result.exit_code == 2
+    assert "found no token" in result.output
+    assert target.read_text().split() == tokens
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -51,6 +129,13 @@ def test_captions_given_win(tmp_path: Path) -> None:
         (["ink", "-o", "made.txt"], "expected a name that ends in .inkset"),
         (["ink", "-o", "deep/made.inkset"], "expected an existing folder"),
         (["ink", "-o", "made.inkset", "--captions", "none.tsv"], "found nothing"),
+        (["ink", "-o", "made.inkset", "--report", "deep/x"], "expected an existing folder"),
+        (["ink", "-o", "made.inkset", "--image-column", "x"], "expected --captions with the"),
+        (["ink", "-o", "made.inkset", "--vocabulary", "none"], "expected a text file with one"),
+        (
+            ["ink", "-o", "made.inkset", "--captions", "x", "--unlabelled"],
+            "expected --captions or --unlabelled, found both",
+        ),
         (["ink", "-o", "made.inkset"], "nothing could be imported"),
         (["empty", "-o", "made.inkset"], "expected a .zip or folder of .inkml files"),
     ],
@@ -68,9 +153,13 @@ def test_an_import_that_cannot_be_says_why(
     assert not Path("made.inkset").exists()
 
 
-def test_what_cannot_be_inspected_says_why(tmp_path: Path) -> None:
+def test_what_is_empty_is_inspected_and_what_is_lost_is_not(tmp_path: Path) -> None:
     save_inkset(tmp_path / "none.inkset", [])
-    for name, told in (("none.inkset", "holds no expression"), ("lost.inkset", "found none")):
-        result = inktex("data", "inspect", tmp_path / name)
-        assert result.exit_code == 2
-        assert told in result.output
+    sheet = tmp_path / "sheet.png"
+    result = inktex("data", "inspect", tmp_path / "none.inkset", "--sheet", sheet)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("0 expressions")
+    assert sheet.is_file()
+    result = inktex("data", "inspect", tmp_path / "lost.inkset")
+    assert result.exit_code == 2
+    assert "found none" in result.output

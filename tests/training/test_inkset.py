@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ from inktex.training.inkset import Expression, fingerprint, load_inkset, save_in
 from .synthetic import expression, expressions
 
 
+def picture(identifier: str, seed: int = 0, size: tuple[int, int] = (20, 30)) -> Expression:
+    pixels = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
+    return Expression(identifier, "", ("x", "+"), (), ((), ()), pixels)
+
+
 def same(one: Expression, other: Expression) -> bool:
+    if (one.image is None) != (other.image is None):
+        return False
+    if one.image is not None and not np.array_equal(one.image, np.asarray(other.image)):
+        return False
     return (
         (one.identifier, one.writer, one.caption, one.ink)
         == (other.identifier, other.writer, other.caption, other.ink)
@@ -36,6 +46,61 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["made.inkset"]
 
 
+def test_images_are_saved_beside_ink(tmp_path: Path) -> None:
+    path = tmp_path / "made.inkset"
+    made = [picture("a"), *expressions(2), picture("b", 1, (1, 7)), picture("c", 2)]
+    save_inkset(path, made)
+    loaded = load_inkset(path)
+    assert len(loaded) == 5
+    assert all(map(same, loaded, made))
+    save_inkset(path, made[:1])
+    assert all(map(same, load_inkset(path), made[:1]))
+
+
+def test_files_of_version_1_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "made.inkset"
+    made = expressions(5)
+    save_inkset(path, made)
+    with np.load(path) as arrays:
+        contents = {name: arrays[name] for name in ("header", "lengths", "points")}
+    header = json.loads(contents["header"].tobytes())
+    header["format_version"] = 1
+    for entry in header["expressions"]:
+        del entry["image"]
+    contents["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with path.open("wb") as file:
+        np.savez(file, **contents)
+    loaded = load_inkset(path)
+    assert len(loaded) == 5
+    assert all(map(same, loaded, made))
+
+
+def test_two_expressions_of_one_name_are_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "made.inkset"
+    save_inkset(path, expressions(2))
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="expected every identifier once, found 'made-0' more"):
+        save_inkset(path, [*expressions(2), expression(0)])
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["made.inkset"]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "made.inkset"
+    save_inkset(path, expressions(2))
+    before = path.read_bytes()
+
+    def full(file: Any, **arrays: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        save_inkset(path, expressions(3))
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["made.inkset"]
+
+
 def test_an_empty_data_set_is_one_too(tmp_path: Path) -> None:
     save_inkset(tmp_path / "none.inkset", [])
     assert load_inkset(tmp_path / "none.inkset") == []
@@ -51,7 +116,7 @@ def test_a_missing_file_is_told_from_a_damaged_one(tmp_path: Path) -> None:
 def test_whatever_is_damaged_is_a_data_error_or_does_not_matter(tmp_path: Path) -> None:
     """Bytes cut off or flipped all over the file."""
     path = tmp_path / "made.inkset"
-    made = expressions(4)
+    made = [*expressions(4), picture("a")]
     save_inkset(path, made)
     data = path.read_bytes()
     refused = 0
@@ -84,8 +149,8 @@ def rewritten(path: Path, **changes: Any) -> None:
 def test_a_later_version_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "made.inkset"
     save_inkset(path, expressions(2))
-    rewritten(path, format_version=2, expressions=None)
-    with pytest.raises(DataError, match="expected format version 1, found 2"):
+    rewritten(path, format_version=3, expressions=None)
+    with pytest.raises(DataError, match="expected format version 2 or 1, found 3"):
         load_inkset(path)
 
 
@@ -118,6 +183,44 @@ def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
 def test_the_ink_is_told_for_every_token() -> None:
     with pytest.raises(DataError, match="two: expected strokes for each of 2 tokens, found 1"):
         Expression("two", "", ("x", "y"), (np.zeros((1, 2), np.float32),), ((0,),))
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        (np.zeros((3, 3)), r"expected an image uint8 \[h, w\], found float64 \[3, 3\]"),
+        (np.zeros((3, 3, 3), np.uint8), r"found uint8 \[3, 3, 3\]"),
+        (np.zeros((0, 3), np.uint8), r"found uint8 \[0, 3\]"),
+    ],
+)
+def test_an_image_is_bytes_in_rows_and_columns(image: Any, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        Expression("odd", "", (), (), (), image)
+
+
+def test_an_expression_is_ink_or_an_image() -> None:
+    ink = expression(0)
+    with pytest.raises(DataError, match="expected strokes or an image, found 4 strokes and"):
+        Expression("both", "", (), (*ink.strokes, *ink.strokes)[:4], (), np.zeros((2, 2), np.uint8))
+    assert [stroke.dtype for stroke in ink.source] == [np.float64] * len(ink.strokes)
+    shown = picture("a")
+    assert shown.source is shown.image
+
+
+def test_the_fingerprint_of_images_tells_their_pixels_apart() -> None:
+    assert fingerprint([picture("a")]) == fingerprint([picture("a")])
+    assert fingerprint([picture("a")]) != fingerprint([picture("a", 1)])
+    assert fingerprint([picture("a")]) != fingerprint([picture("a", 0, (30, 20))])
+    ink = Expression("a", "", ("x", "+"), (np.zeros((1, 2), np.float32),), ((), ()))
+    assert fingerprint([picture("a")]) != fingerprint([ink])
+
+
+def test_the_fingerprint_of_ink_is_what_it_always_was() -> None:
+    """Checkpoints and bundles name it."""
+    one = Expression("a", "", ("x",), (), ((),))
+    text = "a\tx\nb\tx\n"
+    two = Expression("b", "w", ("x",), (np.zeros((1, 2), np.float32),), ((0,),))
+    assert fingerprint([two, one]) == sha256(text.encode()).hexdigest()[:16]
 
 
 def test_the_fingerprint_tells_captions_and_names_apart_but_not_the_order() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inktex.training.batches import Batch, Drawing, collate, draw
 from inktex.training.inkset import Expression
-from inktex.training.objectives import AlignedCrossEntropy
+from inktex.training.objectives import AlignedCrossEntropy, CrossEntropy
 from inktex.training.transformer_decoder import Memory
 from inktex.training.transformer_recognizer import TransformerRecognizer
 
@@ -41,6 +41,25 @@ def test_losses_are_positive_and_finite() -> None:
         assert torch.isfinite(value)
         assert value > 0
     assert found["tokens"] < 4 * math.log(len(vocabulary()))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_cross_entropy_is_that_of_the_tokens_from_left_to_right(smoothing: float) -> None:
+    """Token by token; `<pad>` costs nothing. With any recognizer, here one of a transformer."""
+    net, one = network(), batch(3)
+    with torch.no_grad():
+        total, parts = CrossEntropy(smoothing)(net, one)
+        log_probs = torch.log_softmax(
+            net.decoder(one.inputs[:, 0], net.encode(one.images))[0], dim=2
+        )
+    costs = []
+    for row, caption in enumerate(expressions(3)):
+        numbers = [*vocabulary().encode(caption.caption), vocabulary().eos]
+        for step, number in enumerate(numbers):
+            right, any_token = log_probs[row, step, number], log_probs[row, step].mean()
+            costs.append(float(-(1 - smoothing) * right - smoothing * any_token))
+    assert total.item() == pytest.approx(sum(costs) / len(costs), rel=1e-4)
+    assert parts == {"tokens": total}
 
 
 def test_padding_costs_nothing() -> None:

@@ -48,6 +48,24 @@ def test_a_formula_whose_ink_is_not_all_known_is_not_cut() -> None:
     assert joints(written("a + b", [(0,), (1, 2), ()])) == []
 
 
+def test_images_and_matrices_are_not_cut() -> None:
+    pixels = np.full((20, 20), 255, np.uint8)
+    for caption in ("a + b", "{ }"):
+        tokens = tuple(caption.split())
+        image = Expression("image", "", tokens, (), ((),) * len(tokens), pixels)
+        assert joints(image) == []
+    assert with_splices([image] * 3, 1.0, 100, np.random.default_rng(0)) == [image] * 3
+    matrix = r"a + \begin{matrix} b - c & d \\ e \end{matrix} = f"
+    tokens = tuple(matrix.split())
+    inked = [token.isalpha() or token in "+-=" for token in tokens]
+    own: list[tuple[int, ...]] = [
+        (int(place),) if has else () for place, has in zip(np.cumsum(inked) - 1, inked, strict=True)
+    ]
+    made = written(matrix, own)
+    whole = Expression("made", "", tokens, made.strokes[: sum(inked)], tuple(own))
+    assert joints(whole) == [1, tokens.index("=")]
+
+
 def test_a_splice_is_the_left_of_one_and_the_right_of_the_other() -> None:
     made = splice(written("a + b = c"), 1, written("d - e ^ { f }"), 1)
     assert made.caption == ("a", "+", "e", "^", "{", "f", "}")
@@ -67,7 +85,8 @@ def test_the_right_part_keeps_its_place_beside_the_operator() -> None:
 
     def offset(operator: NDArray[Any], symbol: NDArray[Any]) -> NDArray[Any]:
         middle = (operator[:, 1].min() + operator[:, 1].max()) / 2
-        return np.subtract(symbol.min(axis=0), [operator[:, 0].max(), middle])
+        between: NDArray[Any] = symbol.min(axis=0) - np.array([operator[:, 0].max(), middle])
+        return between
 
     spliced = [np.concatenate([made.strokes[index] for index in made.ink[k]]) for k in (1, 2)]
     np.testing.assert_allclose(offset(*spliced), offset(of(other, 1), of(other, 2)), atol=1e-3)

@@ -3,18 +3,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
-import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import torch
-from torch import Tensor, nn
+from PIL import Image
+from torch import nn
 
 from inktex.core.errors import CheckpointError, DataError, VocabularyError
 from inktex.core.vocabulary import Vocabulary
@@ -22,45 +18,14 @@ from inktex.training import trainer
 from inktex.training.batches import TrainingStream
 from inktex.training.budget import Budget
 from inktex.training.checkpoint import Checkpoint
-from inktex.training.optimisation import adamw, learning_rate, ramped_average
-from inktex.training.recipe import Optimisation, Recipe
-from inktex.training.trainer import BudgetCallback
+from inktex.training.optimisation import learning_rate
+from inktex.training.recipe import Recipe
+from inktex.training.training_module import TrainingModule, seed_step
+from inktex.training.warm_start import Source
 
 from . import synthetic
-from .synthetic import expression, expressions
-
-TRAIN, VALIDATION = expressions(14), expressions(60)[50:54]
-
-
-def train(folder: Path, budget: str, recipe: Recipe | None = None, **options: Any) -> Checkpoint:
-    return trainer.train(
-        recipe or synthetic.recipe(),
-        TRAIN,
-        VALIDATION,
-        Budget.parse(budget),
-        folder,
-        accelerator="cpu",
-        **options,
-    )
-
-
-def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, times: int = 1) -> None:
-    """As if Ctrl-C were pressed during step `step`."""
-    original = BudgetCallback.on_train_batch_end
-
-    def pressed(self: BudgetCallback, *arguments: Any) -> None:
-        if self.progress.steps + 1 == step:
-            for _ in range(times):
-                signal.raise_signal(signal.SIGINT)
-        original(self, *arguments)
-
-    monkeypatch.setattr(BudgetCallback, "on_train_batch_end", pressed)
-
-
-def assert_same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
-    assert one.keys() == other.keys()
-    different = [name for name in one if not torch.equal(one[name], other[name])]
-    assert not different
+from .synthetic import expression
+from .tiny_training import TRAIN, VALIDATION, assert_same, train
 
 
 def test_a_training_ends_with_its_budget_and_leaves_all_that_was_learnt(tmp_path: Path) -> None:
@@ -75,7 +40,7 @@ def test_a_training_ends_with_its_budget_and_leaves_all_that_was_learnt(tmp_path
     assert last.provenance["validation"]["expressions"] == len(VALIDATION)
     assert last.network.keys() == last.average.keys()
     assert last.trained_network().training is False
-    fresh = trainer.TrainingModule(recipe, last.vocabulary).network.state_dict()
+    fresh = TrainingModule(recipe, last.vocabulary).network.state_dict()
     for weights in (last.network, last.average):
         changed = sum(not torch.equal(fresh[name].cpu(), weights[name]) for name in fresh)
         assert changed > 0.9 * len(fresh)
@@ -88,7 +53,13 @@ def test_a_training_ends_with_its_budget_and_leaves_all_that_was_learnt(tmp_path
     assert rows[-1]["step"] == "6"
     assert float(rows[-1]["exp_rate"]) == pytest.approx(last.progress.best)
     assert float(rows[-1]["tokens"]) > 0
-    assert {each.name for each in (tmp_path / "run").iterdir()} == {"last.safetensors", "log.csv"}
+    best = f"best-{last.progress.best:.2f}-step6.safetensors"
+    assert {each.name for each in (tmp_path / "run").iterdir()} == {
+        *("last.safetensors", "log.csv", "curves.png"),
+        best,
+    }
+    with Image.open(tmp_path / "run" / "curves.png") as picture:
+        assert picture.size == (1000, 1200)
 
 
 def test_a_budget_of_epochs_or_of_time_ends_too(tmp_path: Path) -> None:
@@ -109,74 +80,100 @@ def test_a_budget_of_epochs_or_of_time_ends_too(tmp_path: Path) -> None:
     assert timed.progress.steps >= 1
 
 
-def test_an_interrupted_training_goes_on_as_if_it_had_never_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_gradients_are_averaged_over_the_batches_of_a_step(tmp_path: Path) -> None:
+    recipe = synthetic.recipe(accumulate=3, gradient_clip=0.5)
+    last = train(tmp_path, "1step", recipe)
+    assert (last.progress.steps, last.progress.batches) == (1, 3)
+    lightning.seed_everything(recipe.seed, verbose=False)
+    module = TrainingModule(recipe, last.vocabulary)
+    stream = TrainingStream(TRAIN, last.vocabulary, recipe.augmentation, 4, 60_000, recipe.seed, 23)
+    optimizer = module.configure_optimizers()
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(0.0, recipe.optimisation)
+    for number, item in enumerate(itertools.islice(stream.batches(), 3)):
+        seed_step(torch.device("cpu"), recipe.seed, number)
+        (module.training_step(item) / 3).backward()
+    nn.utils.clip_grad_norm_(module.network.parameters(), 0.5)
+    optimizer.step()
+    for name, tensor in module.network.state_dict().items():
+        torch.testing.assert_close(last.network[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_a_frozen_encoder_stays_as_it_starts(tmp_path: Path) -> None:
+    """Its batch norms' statistics, too; the rest learns from the weights it starts from."""
+    start = synthetic.checkpoint()
+    source = Source(start.recipe, start.vocabulary, start.average)
+    recipe = synthetic.recipe(freeze_encoder=True, learning_rate=1e-2)
+    last = train(tmp_path, "3steps", recipe, source=source, vocabulary=start.vocabulary)
+    encoder = [name for name in last.network if name.startswith("encoder.")]
+    for weights in (last.network, last.average):
+        assert all(torch.equal(weights[name], start.average[name]) for name in encoder)
+    assert not any(name.partition("/")[2].startswith("encoder.") for name in last.optimizer)
+    others = [name for name in last.network if name not in encoder]
+    moved = [name for name in others if not torch.equal(last.network[name], start.average[name])]
+    assert len(moved) > 0.9 * len(others)
+    free = train(tmp_path / "free", "1step", source=source, vocabulary=start.vocabulary)
+    assert any(not torch.equal(free.network[name], start.average[name]) for name in encoder)
+
+
+def test_the_vocabulary_is_that_of_the_captions_of_the_source_or_given(tmp_path: Path) -> None:
+    last = train(tmp_path / "captions", "1step")
+    own = Vocabulary.from_captions(each.caption for each in TRAIN)
+    assert last.vocabulary == own
+    longer = Vocabulary((*own.tokens, "\\alpha"))
+    assert train(tmp_path / "given", "1step", vocabulary=longer).vocabulary == longer
+    start = synthetic.checkpoint()
+    narrow = Vocabulary((*own.tokens[:3], "\\beta", "x"))
+    source = Source(start.recipe, narrow, {"encoder.stem.0.0.weight": torch.ones(4, 1, 3, 3)})
+    grown = train(tmp_path / "source", "1step", source=source).vocabulary
+    assert grown.tokens[:5] == narrow.tokens
+    assert sorted(grown.tokens[5:]) == sorted(set(own.tokens) - set(narrow.tokens))
+
+
+def test_how_many_expressions_a_step_takes_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-C in step 4 of 8, then the rest: equal to the last bit, dropout and all."""
-    recipe = synthetic.recipe().override({"model.dropout": "0.3", "model.drop_path": "0.2"})
-    whole = train(tmp_path / "whole", "8steps", recipe)
-    before = signal.getsignal(signal.SIGINT)
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 4)
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "parts", "8steps", recipe)
-    assert signal.getsignal(signal.SIGINT) is before
-    first = Checkpoint.load(tmp_path / "parts" / "last.safetensors")
-    assert (first.progress.steps, first.progress.batches) == (4, 4)
-    torch.manual_seed(99)
-    second = train(tmp_path / "parts", "8steps", first.recipe, resume=first)
-    assert second.progress.steps == second.progress.batches == 8
-    assert second.progress.elapsed_s > first.progress.elapsed_s
-    assert second.progress.epoch == whole.progress.epoch
-    assert_same(second.network, whole.network)
-    assert_same(second.average, whole.average)
-    assert_same(second.optimizer, whole.optimizer)
-    assert torch.equal(second.random, whole.random)
-    assert any(not torch.equal(first.network[name], whole.network[name]) for name in whole.network)
+    train(tmp_path / "plain", "1step")
+    assert "a step: up to 4 expressions; learning rate: up to 0.001\n" in capsys.readouterr().out
+    train(tmp_path / "more", "1step", synthetic.recipe(accumulate=2, learning_rate=0.25))
+    told = capsys.readouterr().out
+    assert "a step: up to 4 expressions x 2 batches = 8; learning rate: up to 0.25\n" in told
 
 
-def test_watching_a_training_does_not_change_it(tmp_path: Path) -> None:
-    calm = train(tmp_path / "calm", "4steps")
-    watched = train(tmp_path / "watched", "4steps", validate_every_s=0.0)
-    assert_same(calm.network, watched.network)
-    assert_same(calm.average, watched.average)
-    with (tmp_path / "watched" / "log.csv").open(newline="") as file:
-        assert len([row for row in csv.DictReader(file) if row["exp_rate"]]) == 4
-
-
-def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupt_at(monkeypatch, 2, times=2)
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        train(tmp_path, "8steps")
-    assert signal.getsignal(signal.SIGINT) is before
-    assert not (tmp_path / "last.safetensors").exists()
-
-
-def test_without_validation_data_nothing_is_lost(tmp_path: Path) -> None:
-    last = trainer.train(
-        synthetic.recipe(), TRAIN, [], Budget(2, "steps"), tmp_path, accelerator="cpu"
-    )
-    assert last.progress.steps == 2
-
-
-def test_the_average_lags_behind_the_weights(tmp_path: Path) -> None:
-    """After n steps it is the ramped mean of what the weights were."""
+def test_other_data_is_refused_unless_it_is_meant(tmp_path: Path) -> None:
     last = train(tmp_path, "1step")
-    assert_same(last.network, last.average)
-    update = ramped_average(0.9)
-    average, count = [torch.tensor([0.0]), torch.tensor(3)], torch.tensor(1)
-    update(average, [torch.tensor([1.0]), torch.tensor(7)], count)
-    assert average[0].item() == pytest.approx(1 - 2 / 11)
-    assert average[1].item() == 7
-    update(average, [torch.tensor([0.0]), torch.tensor(7)], torch.tensor(10**6))
-    assert average[0].item() == pytest.approx(0.9 * (1 - 2 / 11))
+    fewer = TRAIN[:-1]
+
+    def resume(**options: Any) -> Checkpoint:
+        return trainer.train(
+            last.recipe,
+            fewer,
+            VALIDATION,
+            Budget(2, "steps"),
+            tmp_path,
+            resume=last,
+            accelerator="cpu",
+            **options,
+        )
+
+    with pytest.raises(DataError, match=r"other train data: 13 expressions .* --changed-data"):
+        resume()
+    made = resume(changed_data=True)
+    assert made.progress.steps == 2
+    assert made.provenance["train"]["expressions"] == 13
 
 
 def test_what_cannot_be_trained_is_refused_before_it_starts(tmp_path: Path) -> None:
     def attempt(recipe: Recipe, resume: Checkpoint | None = None, some: Any = TRAIN) -> None:
         trainer.train(
-            recipe, some, [], Budget(2, "steps"), tmp_path / "run", accelerator="cpu", resume=resume
+            recipe,
+            some,
+            [],
+            Budget(2, "steps"),
+            tmp_path / "run",
+            accelerator="cpu",
+            resume=resume,
+            changed_data=True,
         )
 
     recipe = synthetic.recipe()
@@ -193,112 +190,3 @@ def test_what_cannot_be_trained_is_refused_before_it_starts(tmp_path: Path) -> N
     early = dataclasses.replace(done, progress=dataclasses.replace(done.progress, steps=1))
     with pytest.raises(VocabularyError, match="Pi"):
         attempt(done.recipe, early, [*TRAIN, strange])
-
-
-def test_the_rate_rises_in_a_line_and_falls_as_half_a_cosine() -> None:
-    settings = Optimisation(learning_rate=2.0, warmup=0.1)
-    shares = [number / 1000 for number in range(1001)]
-    rates = [learning_rate(share, settings) for share in shares]
-    assert 0 < rates[0] < 0.05
-    assert max(rates) == pytest.approx(2.0)
-    assert shares[rates.index(max(rates))] == pytest.approx(0.1, abs=2e-3)
-    assert rates[50] == pytest.approx(1.0, abs=0.03)
-    assert rates[550] == pytest.approx(1.0)
-    assert rates[1000] == pytest.approx(0, abs=1e-12)
-    assert all(a < b for a, b in itertools.pairwise(rates[:100]))
-    assert all(a > b for a, b in itertools.pairwise(rates[100:]))
-    cold = Optimisation(learning_rate=2.0, warmup=0.0)
-    assert learning_rate(0.0, cold) == 2.0
-
-
-def test_the_rate_of_a_step_is_that_of_the_budget_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[float] = []
-    original = BudgetCallback.on_train_batch_end
-
-    def noted(self: BudgetCallback, lightning: Any, *arguments: Any) -> None:
-        seen.append(lightning.optimizers[0].param_groups[0]["lr"])
-        original(self, lightning, *arguments)
-
-    monkeypatch.setattr(BudgetCallback, "on_train_batch_end", noted)
-    recipe = synthetic.recipe(warmup=0.5)
-    train(tmp_path, "4steps", recipe)
-    assert seen == [learning_rate(share, recipe.optimisation) for share in (0, 0.25, 0.5, 0.75)]
-
-
-def test_only_matrices_are_decayed() -> None:
-    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
-    decayed, others = adamw(network, Optimisation(weight_decay=0.5)).param_groups
-    assert decayed["weight_decay"] == 0.5
-    assert others["weight_decay"] == 0.0
-    assert [each.ndim for each in decayed["params"]] == [4, 2]
-    assert [each.ndim for each in others["params"]] == [1] * 4
-
-
-TWO_PROCESSES = """
-import hashlib, json, sys, time
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-sys.path.insert(0, sys.argv[2])
-import synthetic
-from inktex.training import trainer
-from inktex.training.budget import Budget
-
-folder = Path(sys.argv[1])
-saved = trainer.BudgetCallback.on_train_end
-save = trainer.BudgetCallback.save
-
-def slowly(self, lightning, module):
-    time.sleep(1)  # the other process must wait for the file
-    save(self, lightning, module)
-
-def note(self, lightning, module):
-    saved(self, lightning, module)
-    state = module.network.state_dict()
-    learnt = [name for name, _ in module.network.named_parameters()]
-    digest = hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in learnt))
-    (folder / f"rank{lightning.global_rank}.json").write_text(json.dumps({
-        "weights": digest.hexdigest(),
-        "first": float(state[learnt[0]].sum()),
-        "steps": self.progress.steps,
-        "batches": self.progress.batches,
-        "tokens": module.last["tokens"],
-    }))
-
-trainer.BudgetCallback.on_train_end = note
-trainer.BudgetCallback.save = slowly
-last = trainer.train(
-    synthetic.recipe(), synthetic.expressions(14), synthetic.expressions(54)[50:],
-    Budget(3, "steps"), folder / "run", devices=2, accelerator="cpu",
-)
-print("done", last.progress.steps, last.progress.batches)
-"""
-
-
-def test_two_processes_learn_the_same_from_different_batches(tmp_path: Path) -> None:
-    script = tmp_path / "two.py"
-    script.write_text(TWO_PROCESSES)
-    result = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), str(Path(synthetic.__file__).parent)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.count("done 3 6") == 2
-    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
-    assert first["weights"] == second["weights"]
-    assert (first["steps"], first["batches"]) == (second["steps"], second["batches"]) == (3, 6)
-    assert first["tokens"] != second["tokens"]  # of different batches
-    alone = train(tmp_path / "alone", "3steps")
-    name = next(iter(alone.network))
-    assert float(alone.network[name].sum()) != pytest.approx(first["first"], rel=1e-4)
-
-
-def test_the_vocabulary_is_that_of_the_captions_or_of_the_checkpoint(tmp_path: Path) -> None:
-    last = train(tmp_path, "1step")
-    assert last.vocabulary == Vocabulary.from_captions(each.caption for each in TRAIN)

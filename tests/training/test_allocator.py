@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import pytest
+
+from inktex.training.allocator import KEEPING, restart_keeping_memory
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was started in place of this process."""
+    calls: list[Any] = []
+    for name in KEEPING:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "execve", lambda *arguments: calls.append(arguments))
+    return calls
+
+
+def test_the_process_starts_anew_with_the_same_words(
+    started: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    restart_keeping_memory()
+    [(program, words, environment)] = started
+    assert program == words[0] == sys.executable
+    assert words[1:] == sys.orig_argv[1:]
+    assert environment == {**os.environ, **KEEPING}
+
+
+def test_once_is_enough_and_elsewhere_there_is_no_glibc(
+    started: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    restart_keeping_memory()
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
+    restart_keeping_memory()
+    assert not started

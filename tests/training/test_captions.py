@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from inktex.core.errors import DataError
+from inktex.core.vocabulary import Vocabulary
+from inktex.training.captions import (
+    CaptionTable,
+    caption_tokens,
+    read_caption_table,
+    read_captions,
+)
+from inktex.training.import_report import Skip
+
+
+def table(tmp_path: Path, text: str, **columns: str) -> dict[str, str]:
+    path = tmp_path / "captions"
+    path.write_text(text, encoding="utf-8")
+    return read_caption_table(path, **columns).texts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\tx^2\nb\ty\n",  # CROHME: identifiers
+        "a.png\tx^2\n\nb.png\ty",
+        "\ufeffa.jpg\tx^2\r\nb.jpg\ty\r\n",
+        "x^2\tfolder/a.JPG\ny\tfolder/b.JPG\n",  # the files second
+        "image\tformula\na.png\tx^2\nb.png\ty\n",
+        "formula,image\nx^2,a.png\ny,b.png\n",  # im2latex
+        'Formula,Image,Split\n"x^2",a.png,train\ny,b.png,test\n',
+        "a,x^2\nb,y\n",
+    ],
+)
+def test_tables_are_read_as_they_are_distributed(tmp_path: Path, text: str) -> None:
+    assert table(tmp_path, text) == {"a": "x^2", "b": "y"}
+
+
+def test_quotes_count_between_commas_and_not_between_tabs(tmp_path: Path) -> None:
+    assert table(tmp_path, 'image,formula\na,"f(x, y) ""z"""\n') == {"a": 'f(x, y) "z"'}
+    assert table(tmp_path, 'a\t" x , y\nb\t"z"\n') == {"a": '" x , y', "b": '"z"'}
+
+
+def test_columns_can_be_named_or_numbered(tmp_path: Path) -> None:
+    text = "id,raw,latex,page\n1,x,y,p.png\n"
+    assert table(tmp_path, text) == {"1": "y"}
+    assert table(tmp_path, text, caption_column="RAW") == {"1": "x"}
+    assert table(tmp_path, text, image_column="page", caption_column="2") == {"p": "x"}
+    headless = "x\t1\tp.png\n"
+    assert table(tmp_path, headless) == {"p": "x"}
+    assert table(tmp_path, headless, image_column="2") == {"1": "x"}
+    assert table(tmp_path, headless, caption_column="2") == {"p": "1"}
+    for wrong in ("colour", "0", "5"):
+        with pytest.raises(DataError, match=f"expected a column '{wrong}', found 'id', 'raw'"):
+            table(tmp_path, text, caption_column=wrong)
+
+
+def test_a_name_that_stands_twice_is_ambiguous_only_where_the_captions_differ(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "captions.tsv"
+    path.write_text("a\tx\nb\ty\na.png\tx\nb.png\tz\n")
+    found = read_caption_table(path)
+    assert found.text("a") == "x"
+    with pytest.raises(Skip, match="the captions name it twice, and differ"):
+        found.text("b")
+    with pytest.raises(Skip, match="no caption of this name"):
+        found.text("c")
+    with pytest.raises(DataError, match="expected one caption of b, found two that differ"):
+        read_captions(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "expected rows of name and caption, found none"),
+        (b"\n \n", "expected rows of name and caption, found none"),
+        (b"a\tx\nb y\n", r"captions\.tsv:2: expected a name in column 1 and a caption in column 2"),
+        (b"a\tx\n \ty\n", r"captions\.tsv:2: expected a name in column 1"),
+        (b"0 60ee748793 basic\n", r"of im2latex take the CSV \(formula,image\)"),
+        (b"x ^ { 2 }\n", r"found 'x \^ \{ 2 \}'"),
+        (b"a\tx\n\xff\xfe\0\0", "expected text in UTF-8"),
+    ],
+)
+def test_what_is_no_table_says_why(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "captions.tsv"
+    path.write_bytes(content)
+    for read in (read_caption_table, read_captions):
+        with pytest.raises(DataError, match=told):
+            read(path)
+
+
+def test_a_table_that_is_missing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected captions at .*none\.tsv, found nothing"):
+        read_caption_table(tmp_path / "none.tsv")
+
+
+def test_captions_as_published_are_split_at_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "captions.tsv"
+    path.write_text('a.png\tx ^ { 2 }\nb\t" \\alpha  + \nc\t\n', encoding="utf-8")
+    assert read_captions(path) == {
+        "a": ("x", "^", "{", "2", "}"),
+        "b": ('"', "\\alpha", "+"),
+        "c": (),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        (r"$x^2$", "x ^ { 2 }"),
+        (r"\left\{ \dfrac12 \right.", r"\{ \frac { 1 } { 2 }"),
+        (r"\begin{bmatrix}1&2\end{bmatrix}", r"[ \begin{matrix} 1 & 2 \end{matrix} ]"),
+        ("甲", "甲"),
+    ],
+)
+def test_captions_are_brought_to_the_convention(text: str, tokens: str) -> None:
+    assert " ".join(caption_tokens(text)) == tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "detail"),
+    [
+        ("x^{2", "the caption cannot be read", "expected '}'"),
+        ("x}", "the caption cannot be read", "opening brace"),
+        ("x\\", "the caption cannot be read", "after the backslash"),
+        (r"\,$$", "the caption is empty", ""),
+        (r"a & b", "the caption has rows or columns outside of a matrix", "&"),
+        (r"\color{red}x", "the caption holds an unknown token", r"\color"),
+        ("50%", "the caption holds an unknown token", "%"),
+        (r"\begin{tabular}x\end{tabular}", "the caption holds an unknown token", "tabular"),
+        (r"\begin{array}{c|c}x\end{array}", "the caption cannot be read", "rules"),
+    ],
+)
+def test_what_the_convention_cannot_say_is_skipped(text: str, reason: str, detail: str) -> None:
+    with pytest.raises(Skip) as caught:
+        caption_tokens(text)
+    assert caught.value.reason == reason
+    assert detail in caught.value.detail
+
+
+def test_a_vocabulary_says_which_tokens_may_occur() -> None:
+    vocabulary = Vocabulary.from_captions([["x", r"\foo"]])
+    assert caption_tokens(r"\foo x", vocabulary) == (r"\foo", "x")
+    with pytest.raises(Skip, match="unknown token: y"):
+        caption_tokens("x y", vocabulary)
+
+
+def test_a_table_in_memory_is_one_too() -> None:
+    assert CaptionTable({"a": "x"}).text("a") == "x"
+
+
+def test_the_published_captions_are_read_to_the_last(data_root: Path) -> None:
+    path = data_root / "crohme" / "images" / "train.tsv"
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = sum(1 for _ in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    captions = read_captions(path)
+    assert len(captions) == lines == 8835
+    assert len({token for caption in captions.values() for token in caption}) == 109

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from inktex.core.errors import DataError
+from inktex.training.replacement import replacing
+
+
+def test_a_file_is_replaced_when_all_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with replacing(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_half(partial: Path) -> None:
+        partial.write_text("ne")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with (
+        pytest.raises(DataError, match=r"cannot be written \(No space left on device\); make"),
+        replacing(path) as partial,
+    ):
+        write_half(partial)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_another_error_is_passed_on_and_leaves_nothing_either(tmp_path: Path) -> None:
+    def fail(partial: Path) -> None:
+        partial.write_text("ne")
+        raise KeyError("x")
+
+    with pytest.raises(KeyError), replacing(tmp_path / "file") as partial:
+        fail(partial)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_a_data_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DataError, match="cannot be written"),
+        replacing(tmp_path / "none" / "file") as partial,
+    ):
+        partial.write_text("x")

@@ -1,0 +1,183 @@
+"""Captions: from the tables that data sets are distributed with, to tokens of the convention."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import DataError, InputError
+from ..core.latex import normalize, tokenize
+from ..core.latex_tables import is_known
+from ..core.vocabulary import Vocabulary
+from .import_report import Skip
+from .source_files import IMAGES, INK, identifier_of
+
+# What the columns are called in the headers of tables that are about.
+_FILE_COLUMNS = (
+    *("image", "filename", "file_name", "image_filename", "image_name", "image_path"),
+    *("img", "file", "path", "name", "identifier", "id"),
+)
+_CAPTION_COLUMNS = ("caption", "formula", "latex", "label", "normalized_label", "text", "truth")
+
+
+@dataclass(frozen=True)
+class CaptionTable:
+    """Captions as they were written.
+
+    Attributes:
+        texts: identifier -> LaTeX.
+        ambiguous: identifiers that the table gives two different captions.
+    """
+
+    texts: dict[str, str]
+    ambiguous: frozenset[str] = frozenset()
+
+    def text(self, identifier: str) -> str:
+        """The caption of a sample.
+
+        Raises:
+            Skip: there is none, or there are two that differ.
+        """
+        if identifier in self.ambiguous:
+            raise Skip("the captions name it twice, and differ")
+        if identifier not in self.texts:
+            raise Skip("there is no caption of this name")
+        return self.texts[identifier]
+
+
+def read_caption_table(
+    path: Path, image_column: str | None = None, caption_column: str | None = None
+) -> CaptionTable:
+    """Read a table of file names (or identifiers) and captions.
+
+    The form is taken from its first row: with a tab in it (HME100K, CROHME) columns lie between
+    tabs, else between commas, with quotes (im2latex as CSV). A row with the usual names of columns
+    is a header. Without one, the column whose cell is called as a file is the first of the two, or
+    simply the first column.
+
+    Args:
+        image_column, caption_column: which columns to take, by the name in the header or by
+            number, 1 being the first.
+
+    Raises:
+        DataError: the file is missing, no text, or of another form (such as the two `.lst` files
+            of im2latex), or has no such column.
+    """
+    rows = _rows(path)
+    first = [cell.strip() for cell in rows[0][1]]
+    lowered = [cell.lower() for cell in first]
+    named = [column.lower() for column in (image_column, caption_column) if column]
+    header = any(name in lowered for name in named) or (
+        bool(set(lowered) & set(_FILE_COLUMNS)) and bool(set(lowered) & set(_CAPTION_COLUMNS))
+    )
+    image = _column(path, first, image_column, header, _FILE_COLUMNS)
+    caption = _column(path, first, caption_column, header, _CAPTION_COLUMNS)
+    if image is None:
+        files = [place for place, cell in enumerate(lowered) if cell.endswith((*IMAGES, *INK))]
+        others = [place for place in range(len(first)) if place != caption]
+        image = files[0] if files else others[0]
+    if caption is None:
+        caption = next(place for place in range(len(first)) if place != image)
+    texts: dict[str, str] = {}
+    ambiguous: set[str] = set()
+    for number, row in rows[header:]:
+        if len(row) <= max(image, caption) or not row[image].strip():
+            raise DataError(
+                f"{path}:{number}: expected a name in column {image + 1} and a caption in column "
+                f"{caption + 1}, found {row!r:.80}"
+            )
+        identifier, text = identifier_of(row[image]), row[caption].strip()
+        if texts.setdefault(identifier, text) != text:
+            ambiguous.add(identifier)
+    return CaptionTable(texts, frozenset(ambiguous))
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """(line number, cells) of every row that is not blank; at least one, of two cells or more."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            tabs = "\t" in next((line for line in file if line.strip()), "")
+            file.seek(0)
+            # Between tabs a quote is a character of the caption as any other.
+            reader = (
+                csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+                if tabs
+                else csv.reader(file)
+            )
+            rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
+    except OSError as error:
+        raise DataError(
+            f"expected captions at {path}, found nothing that can be read ({error.strerror}); "
+            "check the path"
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: expected text in UTF-8, found another thing ({error})") from error
+    if not rows:
+        raise DataError(f"{path}: expected rows of name and caption, found none")
+    if len(rows[0][1]) < 2:
+        raise DataError(
+            f"{path}:{rows[0][0]}: expected a name and a caption between tabs, or a CSV, found "
+            f"{rows[0][1][0]!r:.60}; of im2latex take the CSV (formula,image), or join its .lst "
+            "files into one"
+        )
+    return rows
+
+
+def _column(
+    path: Path, first: Sequence[str], wanted: str | None, header: bool, usual: Sequence[str]
+) -> int | None:
+    """The number of a column, 0 being the first: as asked for, or by its usual name."""
+    lowered = [cell.lower() for cell in first]
+    if wanted is None:
+        return next((lowered.index(name) for name in usual if name in lowered and header), None)
+    if wanted.lower() in lowered and header:
+        return lowered.index(wanted.lower())
+    if wanted.isdecimal() and 1 <= int(wanted) <= len(first):
+        return int(wanted) - 1
+    raise DataError(
+        f"{path}: expected a column {wanted!r}, found {', '.join(map(repr, first))}; name a column "
+        f"of the header, or its number, 1 to {len(first)}"
+    )
+
+
+def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
+    """Captions by identifier, as published: what stands between spaces is a token.
+
+    Raises:
+        DataError: as `read_caption_table`, or a name has two captions that differ.
+    """
+    table = read_caption_table(path)
+    if table.ambiguous:
+        name = min(table.ambiguous)
+        raise DataError(f"{path}: expected one caption of {name}, found two that differ")
+    return {identifier: tuple(text.split()) for identifier, text in table.texts.items()}
+
+
+def caption_tokens(text: str, vocabulary: Vocabulary | None = None) -> tuple[str, ...]:
+    r"""A caption in the evaluation convention.
+
+    >>> caption_tokens(r"\dfrac12\,x")
+    ('\\frac', '{', '1', '}', '{', '2', '}', 'x')
+
+    Args:
+        vocabulary: the tokens that may occur; by default all that the convention names.
+
+    Raises:
+        Skip: the caption is malformed, empty, or says what the convention cannot.
+    """
+    try:
+        tokens = tuple(normalize(tokenize(text)))
+    except InputError as error:
+        raise Skip("the caption cannot be read", str(error)) from error
+    if not tokens:
+        raise Skip("the caption is empty")
+    depth = 0
+    for token in tokens:
+        depth += token.startswith(r"\begin{") - token.startswith(r"\end{")
+        if token in ("&", r"\\") and not depth:
+            raise Skip("the caption has rows or columns outside of a matrix", token)
+        if not (is_known(token) if vocabulary is None else token in vocabulary):
+            raise Skip("the caption holds an unknown token", token)
+    return tokens

@@ -1,0 +1,74 @@
+"""Importing data sets as they are distributed: ink or images, from folders, zips and files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..core.errors import DataError
+from ..core.progress import Progress
+from .image_import import image_expression
+from .import_report import ImportReport, Skip
+from .import_settings import ImportSettings
+from .ink_import import ink_expression
+from .inkset import Expression
+from .source_files import IMAGES, INK, files, identifier_of, names
+
+
+def import_data(
+    paths: Sequence[Path], settings: ImportSettings | None = None
+) -> tuple[list[Expression], ImportReport]:
+    """Read all that lies at the paths, and show how far it is.
+
+    A folder or zip that holds an InkML file is ink, and its images are left alone; any other one
+    is images.
+
+    Returns:
+        The expressions, in order of path and name, and a report of what was skipped and why.
+
+    Raises:
+        DataError: a path holds neither, images were found and no captions given, or a zip is
+            damaged.
+    """
+    settings = settings or ImportSettings()
+    report = ImportReport()
+    expressions: dict[str, Expression] = {}
+    met: set[str] = set()
+    kinds = [(path, INK if names(path, INK) else IMAGES) for path in paths]
+    total = sum(len(names(path, kind)) for path, kind in kinds)
+    with Progress(total, "files read") as progress:
+        for path, kind in kinds:
+            if kind == IMAGES:
+                _check_images(path, settings)
+            build = ink_expression if kind == INK else image_expression
+            for name, data in files(path, kind):
+                progress.advance()
+                identifier = identifier_of(name)
+                met.add(identifier)
+                try:
+                    if identifier in expressions:
+                        raise Skip("an expression of this name was imported already")
+                    expressions[identifier] = build(identifier, name, data, settings, report)
+                except Skip as why:
+                    report.skip(name, why)
+    report.imported = len(expressions)
+    if settings.captions is not None:
+        report.without_file = [name for name in settings.captions.texts if name not in met]
+    return list(expressions.values()), report
+
+
+def _check_images(path: Path, settings: ImportSettings) -> None:
+    if not names(path, IMAGES):
+        raise DataError(
+            f"expected a .zip or folder of .inkml files or of images ({' '.join(IMAGES)}), or one "
+            f"such file, at {path}, found none; unpack other archives first"
+        )
+    if settings.labelled and settings.captions is None:
+        raise DataError(
+            f"expected captions for the images in {path}, found none; name a table of them with "
+            "--captions, or import --unlabelled"
+        )
+    if settings.splits:
+        raise DataError(
+            f"--split: expected ink that names its split, found images in {path}; leave it out"
+        )

@@ -1,0 +1,103 @@
+"""What an import took, and what it skipped and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ..core.errors import DataError
+
+_DISAGREEMENTS = 100
+
+
+class Skip(DataError):  # noqa: N818 - reads as what it says
+    """Why a file is not taken: a reason that many share, and what is particular to this one."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class Skipped(NamedTuple):
+    """A file that was not taken, and why."""
+
+    name: str
+    reason: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.detail}" if self.detail else self.name
+
+
+@dataclass
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        imported: expressions taken.
+        skipped: files not taken, in the order they were read.
+        without_file: captions for which no file was found.
+        respelt: captions that were not in the evaluation convention and now are.
+        splits: how many files named which split of their data set.
+        agreeing, compared: captions made from the tree that equal the caption given for them.
+        tokens_with_ink, inked_tokens: of the tokens that ink can be known for, how many have it.
+        disagreements: (identifier, caption given, caption from the tree), the first hundred.
+    """
+
+    imported: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    without_file: list[str] = field(default_factory=list)
+    respelt: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
+    agreeing: int = 0
+    compared: int = 0
+    tokens_with_ink: int = 0
+    inked_tokens: int = 0
+    disagreements: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def skip(self, name: str, why: Skip) -> None:
+        """Note that the file `name` is not taken."""
+        self.skipped.append(Skipped(name, why.reason, why.detail))
+
+    def count_caption(self, text: str, caption: Sequence[str]) -> None:
+        """Note whether a caption was spelt otherwise than in the convention."""
+        self.respelt += "".join(text.replace("$", "").split()) != "".join(caption)
+
+    def compare(self, identifier: str, given: str, made: str) -> None:
+        """Note whether the caption given is the one made from the layout tree."""
+        self.compared += 1
+        self.agreeing += made == given
+        if made != given and len(self.disagreements) < _DISAGREEMENTS:
+            self.disagreements.append((identifier, given, made))
+
+    def __str__(self) -> str:
+        lines = [f"{self.imported} expressions imported, {len(self.skipped)} skipped"]
+        for reason, count in Counter(each.reason for each in self.skipped).most_common():
+            example = next(each for each in self.skipped if each.reason == reason)
+            lines.append(f"skipped {count}: {reason} (as {example})")
+        if self.without_file:
+            lines.append(
+                f"{len(self.without_file)} captions name no file that was found (as "
+                f"{self.without_file[0]})"
+            )
+        if self.respelt:
+            lines.append(f"{self.respelt} captions brought to the convention")
+        if len(self.splits) > 1:
+            told = ", ".join(f"{count} {name}" for name, count in sorted(self.splits.items()))
+            lines.append(f"of several splits: {told}; --split takes one of them")
+        if self.inked_tokens:
+            lines.append(
+                f"ink known for {self.tokens_with_ink} of {self.inked_tokens} symbol tokens"
+            )
+        if self.compared:
+            lines.append(
+                f"{self.agreeing} of {self.compared} captions equal those made from the layout tree"
+            )
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {**vars(self), "skipped": [each._asdict() for each in self.skipped]}

@@ -1,0 +1,109 @@
+"""Two decoders that read in opposite directions and learn from each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+from ..core.errors import DataError
+from .batches import Batch
+from .objectives import Losses, token_loss
+from .recurrent_recognizer import RecurrentRecognizer
+
+
+@dataclass(frozen=True)
+class MutualLearning:
+    """The next token in both directions, and that both decoders expect the same.
+
+    After ABM (Bian et al., 2022, arXiv:2112.03603). Both decoders are asked for every token of the
+    caption, the one knowing all before it and the other all behind it; their softened answers are
+    drawn together, and gradients flow to both.
+
+    The parts:
+        tokens: cross-entropy of the next token from left to right, nats, mean over tokens
+        mirrored: the same from right to left
+        mutual: (KL(left || right) + KL(right || left)) / 2 at the temperature, times its square,
+            mean over tokens; the released code has the first of the two only
+
+    Attributes:
+        weight: of the mutual part; 0 only watches it.
+        temperature: by which logits are divided, 1 or more.
+        aligned: compare what the decoders say of the same token of the same caption. The released
+            code does not: it drops the first answer of both, turns the right-to-left batch
+            around, padding and all, and pairs whatever is then at the same place.
+    """
+
+    weight: float = 0.5
+    temperature: float = 4.0
+    aligned: bool = True
+
+    def __post_init__(self) -> None:
+        if self.weight < 0 or self.temperature < 1:
+            raise DataError(
+                f"expected a weight of 0 or more and a temperature of 1 or more, found "
+                f"{self.weight} and {self.temperature}"
+            )
+
+    def __call__(self, network: RecurrentRecognizer, batch: Batch) -> Losses:
+        """Both directions over the same features; without a mirror, left to right only."""
+        features = network.encoder(batch.images)
+        left, _ = network.decoder(batch.inputs[:, 0], network.decoder.remember(features))
+        tokens = token_loss(left, batch.targets[:, 0])
+        if network.mirror is None:
+            return Losses(tokens, {"tokens": tokens})
+        right, _ = network.mirror(batch.inputs[:, 1], network.mirror.remember(features))
+        mirrored = token_loss(right, batch.targets[:, 1])
+        pair = aligned_pairs if self.aligned else misaligned_pairs
+        mutual = divergence(*pair(left.float(), right.float(), batch), self.temperature)
+        return Losses(
+            tokens + mirrored + self.weight * mutual,
+            {"tokens": tokens, "mirrored": mirrored, "mutual": mutual},
+        )
+
+
+def aligned_pairs(left: Tensor, right: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """What both decoders say of the same token of the same caption.
+
+    Of a caption of n tokens, step t from left to right goes with step n - 1 - t from right to
+    left; `<eos>` and `<sos>` behind the ends have no partner.
+
+    Args:
+        left, right: logits [b, t, vocabulary] of the two decoders.
+
+    Returns:
+        logits [tokens, vocabulary] of both.
+    """
+    partners = batch.mirror[:, :, None].expand(-1, -1, right.shape[2])
+    # a step writes a token of the caption where another target, at least <eos>, follows
+    written = functional.pad(batch.targets[:, 0, 1:] != 0, (0, 1))
+    return left[written], right.gather(1, partners)[written]
+
+
+def misaligned_pairs(left: Tensor, right: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The pairs of the released code, shapes as those of `aligned_pairs`: step t + 1 goes with
+    the one that stands there when time is turned around, and where captions of different lengths
+    meet in a batch, with one of another caption."""
+    later_left, later_right = left[:, 1:], right[:, 1:].flip(1)
+    of_left = batch.targets[:, 0, 1:] != 0
+    of_right = (batch.targets[:, 1, 1:] != 0).flip(1)
+    # time first, as the released code lays out its batches
+    return (
+        later_left.transpose(0, 1)[of_left.T],
+        later_right.transpose(0, 1)[of_right.T],
+    )
+
+
+def divergence(left: Tensor, right: Tensor, temperature: float) -> Tensor:
+    """The mean of the two Kullback-Leibler divergences, times the square of the temperature, so
+    that gradients keep their size (Hinton, Vinyals and Dean, 2015, arXiv:1503.02531).
+
+    Args:
+        left, right: logits [tokens, vocabulary].
+    """
+    one, other = (functional.log_softmax(each / temperature, dim=1) for each in (left, right))
+    both = functional.kl_div(other, one, reduction="sum", log_target=True) + functional.kl_div(
+        one, other, reduction="sum", log_target=True
+    )
+    return temperature**2 * both / 2 / max(len(one), 1)
