@@ -141,4 +141,5 @@ def _dequantized(
     if scale.size > 1:
         shape[axis] = -1
     exact = quantized.astype(np.float32) - zero.astype(np.float32).reshape(shape)
-    return (exact * scale.reshape(shape)).astype(np.float32)
+    values: Array = exact * scale.astype(np.float32).reshape(shape)
+    return values

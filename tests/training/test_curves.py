@@ -23,7 +23,8 @@ def drawn(path: Path) -> NDArray[np.int64]:
         pixels = np.asarray(picture.convert("RGB"), np.int64)
     assert pixels.shape == (1200, 1000, 3)
     coloured = np.ptp(pixels, axis=2) > 60
-    return coloured.reshape(3, 400, 1000).sum(axis=(1, 2))
+    counts: NDArray[np.int64] = coloured.reshape(3, 400, 1000).sum(axis=(1, 2))
+    return counts
 
 
 def test_each_third_has_its_curve(tmp_path: Path) -> None:

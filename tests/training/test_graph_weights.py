@@ -15,7 +15,8 @@ def graph(text: str, **constants: NDArray[np.generic]) -> bytes:
     model = onnx.parser.parse_model(HEADER + text)
     for name, array in constants.items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-    return model.SerializeToString()
+    data: bytes = model.SerializeToString()
+    return data
 
 
 def drawn(*shape: int) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inktex.training.batches import TrainingStream
 from inktex.training.norm_statistics import measure_norms
@@ -19,6 +19,10 @@ def folded() -> TransformerRecognizer:
     for module in network.modules():
         if isinstance(module, ConvNorm):
             convolution, norm = module
+            assert isinstance(convolution, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
             with torch.no_grad():
                 scale = norm.weight / (norm.running_var + norm.eps).sqrt()
                 convolution.weight.mul_(scale[:, None, None, None])
