@@ -144,14 +144,15 @@ class BudgetCallback(Callback):
             epoch=batch[0],
         )
         ended = self.share >= 1
+        last = ended or self.interrupted
         due = ended or elapsed_s - self.validated > self.watch.every_s
         if due and self.validation:
             self.validate(trainer, module)
-        elif ended or elapsed_s - self.reported > _REPORT_EVERY_S:
+        elif last or elapsed_s - self.reported > _REPORT_EVERY_S:
             self.report(trainer, module)
         if due and not self.validation:
             self.save(trainer, module)
-        trainer.should_stop = trainer.should_stop or ended or self.interrupted or self.exhausted
+        trainer.should_stop = trainer.should_stop or last or self.exhausted
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         assert isinstance(module, TrainingModule)

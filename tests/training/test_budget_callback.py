@@ -67,6 +67,8 @@ def test_an_interrupted_training_goes_on_as_if_it_had_never_stopped(
     assert signal.getsignal(signal.SIGINT) is before
     first = Checkpoint.load(tmp_path / "parts" / "last.safetensors")
     assert (first.progress.steps, first.progress.batches) == (4, 4)
+    assert read_log(tmp_path / "parts" / "log.csv")[-1]["step"] == 4
+    assert (tmp_path / "parts" / "curves.png").is_file()
     torch.manual_seed(99)
     second = train(tmp_path / "parts", "8steps", first.recipe, resume=first)
     assert second.progress.steps == second.progress.batches == 8
