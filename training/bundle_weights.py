@@ -56,7 +56,9 @@ def bundle_source(bundle: Bundle) -> Source:
     tensors = _matched(network, graphs)
     network.load_state_dict(tensors, strict=False)
     _check_golden(bundle, network.eval(), LIMITS[variant.precision])
-    return Source(recipe, bundle.manifest.vocabulary, tensors, folded=True)
+    told = bundle.manifest.provenance
+    provenance = {name: told[name] for name in ("data", "training") if name in told}
+    return Source(recipe, bundle.manifest.vocabulary, tensors, True, provenance)
 
 
 def _recipe(bundle: Bundle) -> Recipe:

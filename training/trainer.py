@@ -79,6 +79,10 @@ def train(
     processes = Processes.present(devices)
     settings = recipe.optimisation
     provenance = _provenance(train_expressions, validation_expressions)
+    if source:
+        provenance["source"] = {"recipe": source.recipe.name, **source.provenance}
+    elif resume and "source" in resume.provenance:
+        provenance["source"] = resume.provenance["source"]
     if resume:
         resume.check_resumable()
         if not changed_data:
@@ -228,7 +232,8 @@ def _check_unfinished(
 
 
 def _check_same_data(resume: Checkpoint, provenance: dict[str, dict[str, Any]]) -> None:
-    for name, found in provenance.items():
+    for name in ("train", "validation"):
+        found = provenance[name]
         before = resume.provenance.get(name, {})
         if before.get("fingerprint", found["fingerprint"]) != found["fingerprint"]:
             raise DataError(

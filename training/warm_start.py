@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,12 +30,14 @@ class Source:
         tensors: by name.
         folded: whether batch norms were folded into their convolutions and are identities now,
             whose statistics are to be measured anew (`measure_norms`).
+        provenance: how they came about, free JSON: data, steps, their own source.
     """
 
     recipe: Recipe
     vocabulary: Vocabulary
     tensors: Mapping[str, Tensor]
     folded: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,19 @@ def load_source(path: Path) -> Source:
 
         return bundle_source(Bundle.open(path))
     checkpoint = Checkpoint.load(path)
-    return Source(checkpoint.recipe, checkpoint.vocabulary, checkpoint.average)
+    return Source(
+        checkpoint.recipe,
+        checkpoint.vocabulary,
+        checkpoint.average,
+        provenance={
+            "data": dict(checkpoint.provenance),
+            "training": {
+                "steps": checkpoint.progress.steps,
+                "epochs": checkpoint.progress.epoch,
+                "elapsed_s": round(checkpoint.progress.elapsed_s),
+            },
+        },
+    )
 
 
 def grown(vocabulary: Vocabulary, captions: Iterable[Sequence[str]]) -> Vocabulary:

@@ -17,11 +17,12 @@ from inktex.core.vocabulary import Vocabulary
 from inktex.training import trainer
 from inktex.training.batches import TrainingStream
 from inktex.training.budget import Budget
+from inktex.training.budget_callback import LAST
 from inktex.training.checkpoint import Checkpoint
 from inktex.training.optimisation import learning_rate
 from inktex.training.recipe import Recipe
 from inktex.training.training_module import TrainingModule, seed_step
-from inktex.training.warm_start import Source
+from inktex.training.warm_start import Source, load_source
 
 from . import synthetic
 from .synthetic import expression
@@ -128,6 +129,20 @@ def test_the_vocabulary_is_that_of_the_captions_of_the_source_or_given(tmp_path:
     grown = train(tmp_path / "source", "1step", source=source).vocabulary
     assert grown.tokens[:5] == narrow.tokens
     assert sorted(grown.tokens[5:]) == sorted(set(own.tokens) - set(narrow.tokens))
+
+
+def test_a_checkpoint_tells_what_it_was_started_from(tmp_path: Path) -> None:
+    """Also after it was resumed, and when it is a source itself."""
+    first = train(tmp_path / "first", "2steps")
+    again = train(tmp_path / "again", "1step", source=load_source(tmp_path / "first" / LAST))
+    origin = again.provenance["source"]
+    assert origin["recipe"] == "edge"
+    assert origin["training"]["steps"] == 2
+    assert origin["data"]["train"] == first.provenance["train"]
+    resumed = train(tmp_path / "again", "2steps", resume=again)
+    assert resumed.provenance["source"] == origin
+    third = train(tmp_path / "third", "1step", source=load_source(tmp_path / "again" / LAST))
+    assert third.provenance["source"]["data"]["source"] == origin
 
 
 def test_how_many_expressions_a_step_takes_is_told(
