@@ -149,7 +149,7 @@ def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
         ("variants", [], "variants: expected at least one"),
         ("variants.0.precision", "fp32", "onnxruntime fp32 appears more than once"),
         ("interface.step.inputs.0.dtype", "object", "tokens: unknown dtype 'object'"),
-        ("interface.step.inputs.0.shape", ["rows"], "tokens: axis 'rows'"),
+        ("interface.step.inputs.0.shape", ["planes"], "tokens: axis 'planes'"),
         ("interface.step.inputs.0.shape", [0], "tokens: axis 0"),
         ("interface.step.inputs.0.name", "words", "interface.tokens: 'tokens' is not among"),
         ("interface.step.inputs.4.shape", [1, "beams", 9, 4], "differ in dtype or shape"),
