@@ -70,14 +70,20 @@ def pretrain(
         What is also in `folder/FILE`.
 
     Raises:
-        DataError: there is nothing to train on, it is not what the resumed training saw, or the
-            log cannot be written.
+        DataError: there is nothing to train on, it is not what the resumed training saw, a
+            setting is for training with labels only, or the log cannot be written.
         CheckpointError: the resumed training has spent the budget already, or a file cannot be
             written.
         KeyboardInterrupt: Ctrl-C, once the file is written.
     """
     if not training:
         raise DataError("expected ink to pre-train on, found none; give more data")
+    settings = recipe.optimisation
+    if settings.accumulate != 1 or settings.freeze_encoder:
+        raise DataError(
+            "expected a recipe without optimisation.accumulate and optimisation.freeze_encoder, "
+            "which pre-training does not know; leave them out of --set"
+        )
     if resume and resume.provenance["train"]["fingerprint"] != fingerprint(training):
         raise DataError(
             f"expected the {resume.provenance['train']['expressions']} expressions that the "

@@ -68,7 +68,7 @@ def train(
         The last checkpoint, which the first process leaves as `folder/last.safetensors`.
 
     Raises:
-        DataError: there is nothing to train on, a caption is longer than the network can write,
+        DataError: there is nothing to train on, a caption is empty or longer than can be written,
             the data is not that of the training to resume, or the log cannot be written.
         VocabularyError: a caption has a token that is not in the vocabulary.
         CheckpointError: the checkpoint to resume from has nothing left to do, nothing fits of the
@@ -204,6 +204,11 @@ def _check_captions(
     if not expressions:
         raise DataError("expected expressions to train on, found none; give more data")
     for each in expressions:
+        if not each.caption:
+            raise DataError(
+                f"expected a caption of every expression, found none of {each.identifier}; data "
+                "imported with --unlabelled is for `inktex pretrain`"
+            )
         vocabulary.encode(each.caption)
     longest = max(expressions, key=lambda each: len(each.caption))
     if len(longest.caption) >= max_length:

@@ -197,14 +197,23 @@ def test_bf16_learns_too(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused_before_it_starts(tmp_path: Path) -> None:
     recipe = tiny_pretraining.recipe()
 
-    def attempt(some: Any, resume: PretrainedEncoder | None = None) -> PretrainedEncoder:
+    def attempt(
+        some: Any, resume: PretrainedEncoder | None = None, changed: PretrainingRecipe = recipe
+    ) -> PretrainedEncoder:
         folder, budget = tmp_path / "run", Budget(2, "steps")
         return pretraining.pretrain(
-            recipe, some, [], budget, folder, resume=resume, accelerator="cpu"
+            changed, some, [], budget, folder, resume=resume, accelerator="cpu"
         )
 
     with pytest.raises(DataError, match="expected ink to pre-train on, found none"):
         attempt([])
+    settings = recipe.optimisation
+    for changed in (
+        dataclasses.replace(settings, accumulate=2),
+        dataclasses.replace(settings, freeze_encoder=True),
+    ):
+        with pytest.raises(DataError, match="pre-training does not know"):
+            attempt(TRAIN, changed=dataclasses.replace(recipe, optimisation=changed))
     assert not (tmp_path / "run").exists()
     done = attempt(TRAIN)
     assert done.provenance["measured"] == {}  # nothing was held out

@@ -194,6 +194,9 @@ def test_what_cannot_be_trained_is_refused_before_it_starts(tmp_path: Path) -> N
     recipe = synthetic.recipe()
     with pytest.raises(DataError, match="expressions to train on, found none"):
         attempt(recipe, some=[])
+    blank = dataclasses.replace(expression(0), caption=(), ink=())
+    with pytest.raises(DataError, match="a caption of every expression, found none of made-0"):
+        attempt(recipe, some=[*TRAIN, blank])
     short = recipe.override({"model.max_length": "7"})
     with pytest.raises(DataError, match=r"less than max_length = 7 .*found 7 in made-2"):
         attempt(short)
