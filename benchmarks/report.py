@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.bundle import MANIFEST, Bundle
+from ..core.replacement import replacing
 from ..runtimes.processors import available_processors
 
 MB = 1e6
@@ -110,10 +111,9 @@ def row_of(cells: Iterable[object]) -> str:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content`; an existing file is replaced only when all is written."""
-    partial = path.with_name(path.name + ".partial")
     text = json.dumps(content, indent=1, ensure_ascii=False)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def _cpu() -> tuple[str, set[str]]:

@@ -97,10 +97,10 @@ def _check_output(output: Path) -> None:
 def _draw(found: Explanation, layer: int | None, output: Path) -> None:
     """Write the picture; an existing file is replaced only when all is written."""
     from ..core.attention import draw_attention
+    from ..core.replacement import replacing
 
-    partial = output.with_name(output.name + ".partial")
-    draw_attention(found, layer).save(partial, format="png", optimize=True)
-    partial.replace(output)
+    with replacing(output) as partial:
+        draw_attention(found, layer).save(partial, format="png", optimize=True)
 
 
 def _facts(found: Explanation, layer: int | None) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..core.errors import InputError
 from ..core.latex import to_latex
+from ..core.replacement import replacing
 from .batches import draw
 from .inkset import Expression
-from .replacement import replacing
 
 _COLUMNS = 4
 _CELL_PX = (320, 190)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .replacement import replacing
+from ..core.replacement import replacing
 
 FILE = "curves.png"
 

@@ -94,7 +94,7 @@ def import_(
 
 
 def _write_report(path: Path, report: ImportReport) -> None:
-    from .replacement import replacing
+    from ..core.replacement import replacing
 
     text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False)
     with replacing(path) as partial:

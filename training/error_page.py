@@ -28,10 +28,10 @@ from ..core.manifest import Preprocessing
 from ..core.metrics import same_layout
 from ..core.preparation import Source, prepare_image
 from ..core.recognizer import Alternative
+from ..core.replacement import replacing
 from ..core.structure import STRUCTURES, structures
 from .error_analysis import PLAIN
 from .evaluation import Reading, Sample
-from .replacement import replacing
 
 UNREADABLE, SAME_LAYOUT = "unreadable", "same layout"
 KINDS = (SUBSTITUTED, MISSING, EXTRA, SAME_LAYOUT, UNREADABLE)

@@ -13,9 +13,9 @@ from ..core.errors import DataError, InputError
 from ..core.metrics import Score, score
 from ..core.progress import Progress
 from ..core.recognizer import Alternative, Recognizer
+from ..core.replacement import replacing
 from .captions import read_captions
 from .inkset import SUFFIX, load_inkset
-from .replacement import replacing
 from .source_files import IMAGES, files, identifier_of
 
 

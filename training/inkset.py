@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
-from .replacement import replacing
+from ..core.replacement import replacing
 
 SUFFIX = ".inkset"
 FORMAT_VERSION = 2

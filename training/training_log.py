@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.errors import DataError
-from .replacement import replacing
+from ..core.replacement import replacing
 
 FILE = "log.csv"
 """A row for every report: what is known at it."""

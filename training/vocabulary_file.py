@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core.errors import VocabularyError
+from ..core.replacement import replacing
 from ..core.vocabulary import SPECIAL_TOKENS, Vocabulary
-from .replacement import replacing
 
 _REMEDY = "write one with `inktex data vocabulary`"
 

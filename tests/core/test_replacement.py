@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from inktex.core.errors import DataError
-from inktex.training.replacement import replacing
+from inktex.core.replacement import replacing
 
 
 def test_a_file_is_replaced_when_all_is_written(tmp_path: Path) -> None:
