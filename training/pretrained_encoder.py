@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..core.errors import CheckpointError
@@ -18,6 +17,7 @@ from .checkpoint import Progress
 from .pretraining_recipe import PretrainingRecipe, pretraining
 from .recipes import named
 from .recognizer import Recognizer
+from .tensor_file import grouped, write_groups
 
 FORMAT_VERSION = 1
 
@@ -60,22 +60,8 @@ class PretrainedEncoder:
             "progress": vars(self.progress),
             "provenance": dict(self.provenance),
         }
-        tensors = {
-            f"{group}/{name}": tensor.detach().contiguous().clone()
-            for group in _GROUPS
-            for name, tensor in getattr(self, group).items()
-        }
-        partial = path.with_name(path.name + ".partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial, {"inktex": json.dumps(header)})
-            partial.replace(path)
-        except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
-            raise CheckpointError(
-                f"{path} cannot be written ({error}); what was there before is as it was; make "
-                "room or name another folder"
-            ) from error
+        groups = {group: getattr(self, group) for group in _GROUPS}
+        write_groups(path, header, groups, "; make room or name another folder")
 
     @classmethod
     def load(cls, path: Path) -> PretrainedEncoder:
@@ -86,11 +72,7 @@ class PretrainedEncoder:
             DataError: its recipe has other settings in this version of inktex.
         """
         header, tensors = _read(path)
-        groups: dict[str, dict[str, Tensor]] = {group: {} for group in _GROUPS}
-        for name, tensor in tensors.items():
-            group, _, rest = name.partition("/")
-            if group in groups:
-                groups[group][rest] = tensor
+        groups = grouped(tensors, _GROUPS)
         try:
             return cls(
                 _recipe(header["recipe"]),

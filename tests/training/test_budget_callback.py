@@ -178,7 +178,7 @@ def test_a_full_disk_is_one_error_and_leaves_the_last_checkpoint(
             raise OSError(errno.ENOSPC, "No space left on device")
         save_file(tensors, path, metadata)
 
-    monkeypatch.setattr("inktex.training.checkpoint.save_file", full)
+    monkeypatch.setattr("inktex.training.tensor_file.save_file", full)
     with pytest.raises(CheckpointError, match=r"cannot be written .*No space left"):
         train(tmp_path, "9steps", watch=dataclasses.replace(OFTEN, keep=0))
     assert Checkpoint.load(tmp_path / "last.safetensors").progress.steps == 2

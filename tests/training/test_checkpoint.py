@@ -127,7 +127,7 @@ def test_a_failed_save_leaves_the_file_before_and_nothing_else(
         partial.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("inktex.training.checkpoint.save_file", fail)
+    monkeypatch.setattr("inktex.training.tensor_file.save_file", fail)
     with pytest.raises(CheckpointError, match=r"No space left on device.* as it was"):
         checkpoint(seed=1).save(path)
     assert Checkpoint.load(path).progress.steps == 3

@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from inktex.core.errors import CheckpointError, DataError
-from inktex.training import pretrained_encoder
 from inktex.training.checkpoint import Progress
 from inktex.training.pretrained_encoder import PretrainedEncoder, load_encoder
 from inktex.training.recipes import named
@@ -180,7 +179,7 @@ def test_a_full_disk_leaves_the_last_good_file(
         partial.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pretrained_encoder, "save_file", full)
+    monkeypatch.setattr("inktex.training.tensor_file.save_file", full)
     with pytest.raises(CheckpointError, match=r"cannot be written .*No space left.* make\s+room"):
         pretrained().save(path)
     assert path.read_bytes() == good
