@@ -15,7 +15,7 @@ from .errors import BundleError, InputError
 from .image import image_format, load_image
 from .ink import Ink, read_ink
 from .manifest import Preprocessing
-from .rendering import normalize_image, render_ink
+from .rendering import DEFAULT_RENDERING, Rendering, normalize_image, render_ink
 
 PREPROCESSING = "normalised-ink"
 """The one procedure this code knows to prepare images: `render_ink` and `normalize_image`."""
@@ -42,7 +42,7 @@ def prepare_image(source: Source, preprocessing: Preprocessing, name: str = "") 
         BundleError: a preprocessing that this version does not know.
     """
     multiple, padding, most = size_limits(preprocessing)
-    pixels = _render(source, name)
+    pixels = _render(source, rendering_of(preprocessing), name)
     height, width = (-(-(side + padding) // multiple) * multiple for side in pixels.shape)
     if height * width > most:
         raise InputError(
@@ -79,7 +79,28 @@ def size_limits(preprocessing: Preprocessing) -> tuple[int, int, int]:
     return limits[0], limits[1], limits[2]
 
 
-def _render(source: Source, name: str) -> NDArray[np.uint8]:
+def rendering_of(preprocessing: Preprocessing) -> Rendering:
+    """The scale and the pen at which the recognizer wants to see a formula.
+
+    Raises:
+        BundleError: one of them is not a number, or of no use.
+    """
+    values = {}
+    for key, default in vars(DEFAULT_RENDERING).items():
+        value = preprocessing.parameters.get(key, default)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise BundleError(
+                f"preprocessing.parameters.{key}: expected a number of pixels, found {value!r}; "
+                "export the bundle again"
+            )
+        values[key] = float(value)
+    try:
+        return Rendering(**values)
+    except InputError as error:
+        raise BundleError(f"preprocessing.parameters: {error}; export the bundle again") from error
+
+
+def _render(source: Source, rendering: Rendering, name: str) -> NDArray[np.uint8]:
     """The formula at the recognizer's scale, uint8 `[h, w]`, ink 255 on 0."""
     label = _named(source, name)
     if isinstance(source, str | os.PathLike):
@@ -91,9 +112,9 @@ def _render(source: Source, name: str) -> NDArray[np.uint8]:
             _check_is_image(source, label)
     try:
         if isinstance(source, Ink):
-            return render_ink(source.strokes)
+            return render_ink(source.strokes, rendering)
         if isinstance(source, list | tuple):
-            return render_ink(_ink(source).strokes)
+            return render_ink(_ink(source).strokes, rendering)
     except InputError as error:
         raise InputError(f"{label}: {error}") from error
     if not isinstance(source, bytes | np.ndarray | Image.Image):
@@ -103,7 +124,7 @@ def _render(source: Source, name: str) -> NDArray[np.uint8]:
         )
     image = load_image(source, label)
     try:
-        return normalize_image(image)
+        return normalize_image(image, rendering)
     except InputError as error:
         raise InputError(f"{label}: {error}") from error
 

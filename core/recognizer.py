@@ -13,7 +13,7 @@ from .errors import InputError
 from .grammar import GrammarConstraint
 from .latex import to_latex
 from .manifest import Manifest
-from .preparation import Source, prepare_image, size_limits
+from .preparation import Source, prepare_image, rendering_of, size_limits
 from .search import Hypothesis, beam_search, greedy
 from .step_model import StepModel
 
@@ -84,6 +84,7 @@ class Recognizer:
 
     def __init__(self, model: StepModel[Any, Any], manifest: Manifest) -> None:
         size_limits(manifest.preprocessing)
+        rendering_of(manifest.preprocessing)
         self.model = model
         self.manifest = manifest
 

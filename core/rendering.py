@@ -1,12 +1,14 @@
 """The recognizer's own view of a formula: one scale, one pen, whatever it was written with.
 
-A formula is scaled so that its typical stroke is `SYMBOL_PX` high and drawn with a pen of
-`PEN_PX`, anti-aliased, so that one pixel of the encoder's input means the same everywhere.
+A formula is scaled so that its typical stroke has one height and drawn with a pen of one width,
+anti-aliased, so that one pixel of the encoder's input means the same everywhere. Both are the
+recognizer's own: a `Rendering`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +18,50 @@ from .components import component_boxes
 from .errors import InputError
 
 SYMBOL_PX = 16.0
-"""Height of a typical stroke, in pixels of the rendering."""
 PEN_PX = 1.75
-"""Width of the pen, in pixels of the rendering (3 px of the canonical 28 px symbol)."""
 MARGIN_PX = 8
 """Blank paper on every side, in pixels of the rendering."""
 MAX_SIDE_PX = 2048
 """A formula whose rendering would be longer is drawn smaller."""
 
+_LARGEST_PX = 256.0
 _SUPERSAMPLING = 4
 _FLAT = 0.1
 _LEAST = 1e-300  # what is smaller is a dot: its reciprocal would be infinite
 _INK = 96
-_WIDEST_PEN_PX = 2.4
+_WIDEST_PEN = 2.4 / 1.75  # for each of the rendering's pen
 
 FloatArray = NDArray[np.float64]
 ByteImage = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How large a recognizer sees a formula.
+
+    Attributes:
+        symbol_px: height of a typical stroke, in pixels.
+        pen_px: width of the pen, in pixels.
+
+    Raises:
+        InputError: one of them is not above 0 and at most 256.
+    """
+
+    symbol_px: float = SYMBOL_PX
+    pen_px: float = PEN_PX
+
+    def __post_init__(self) -> None:
+        for name in ("symbol_px", "pen_px"):
+            value = getattr(self, name)
+            if not 0 < value <= _LARGEST_PX:
+                raise InputError(
+                    f"expected a {name} above 0 and at most {_LARGEST_PX:g}, found {value}"
+                )
+
+
+DEFAULT_RENDERING = Rendering()
+CANONICAL = Rendering(28.0, 3.0)
+"""That of the published bitmaps of CROHME, and so of most published recognizers."""
 
 
 def typical_height(widths: FloatArray, heights: FloatArray) -> float:
@@ -117,11 +147,14 @@ def draw_strokes(strokes: Sequence[FloatArray], pen_px: float = PEN_PX) -> ByteI
     return np.asarray(drawn.reduce(_SUPERSAMPLING))
 
 
-def render_ink(strokes: Sequence[FloatArray]) -> ByteImage:
-    """Draw ink as the recognizer sees it.
+def render_ink(
+    strokes: Sequence[FloatArray], rendering: Rendering = DEFAULT_RENDERING
+) -> ByteImage:
+    """Draw ink as a recognizer sees it.
 
     Args:
         strokes: arrays [n, 2] of x (right) and y (down), in any unit.
+        rendering: the recognizer's.
 
     Returns:
         uint8 [h, w], ink 255 on 0.
@@ -129,18 +162,19 @@ def render_ink(strokes: Sequence[FloatArray]) -> ByteImage:
     Raises:
         InputError: as `normalized_strokes`.
     """
-    return draw_strokes(normalized_strokes(strokes))
+    return draw_strokes(normalized_strokes(strokes, rendering.symbol_px), rendering.pen_px)
 
 
-def normalize_image(image: ByteImage) -> ByteImage:
-    """Bring a drawing of any size and pen to the scale and pen of the recognizer.
+def normalize_image(image: ByteImage, rendering: Rendering = DEFAULT_RENDERING) -> ByteImage:
+    """Bring a drawing of any size and pen to the scale and pen of a recognizer.
 
     The connected parts of the drawing stand in for the strokes of ink: their typical height is
-    scaled to `SYMBOL_PX`. A pen that would come out much thinner or thicker than those the
-    recognizer was trained on is widened or narrowed first.
+    scaled to that of the rendering. A pen that would come out much thinner or thicker than those
+    the recognizer was trained on is widened or narrowed first.
 
     Args:
         image: uint8 [h, w], ink bright on 0, as `load_image` gives it.
+        rendering: the recognizer's.
 
     Returns:
         uint8 [h, w], ink 255 on 0, with `MARGIN_PX` of paper around the pen's path.
@@ -159,11 +193,11 @@ def normalize_image(image: ByteImage) -> ByteImage:
     left, top = boxes[:, :2].min(axis=0)
     right, bottom = boxes[:, 2:].max(axis=0)
     paths = np.maximum(boxes[:, 2:] - boxes[:, :2] - pen, 0.0)
-    scale = SYMBOL_PX / typical_height(paths[:, 0], paths[:, 1])
+    scale = rendering.symbol_px / typical_height(paths[:, 0], paths[:, 1])
     scale = min(scale, MAX_SIDE_PX / max(right - left, bottom - top))
-    around = int(np.ceil(pen)) + max(round(PEN_PX / scale), 1)
+    around = int(np.ceil(pen)) + max(round(rendering.pen_px / scale), 1)
     cropped = np.pad(image[top:bottom, left:right], around)
-    cropped = _with_pen(cropped, pen, scale)
+    cropped = _with_pen(cropped, pen, rendering.pen_px / scale)
     size = [max(round(side * scale), 1) for side in cropped.shape]
     resampling = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
     scaled = Image.fromarray(cropped).resize((size[1], size[0]), resampling)
@@ -179,12 +213,12 @@ def _pen_width(ink: NDArray[np.bool_]) -> float:
     return float(max(2 * ink.sum() / sides * 4 / np.pi, 1.0))
 
 
-def _with_pen(image: ByteImage, pen: float, scale: float) -> ByteImage:
-    """Widen or narrow the pen where scaling would bring it far from `PEN_PX`."""
-    wider = round(PEN_PX / scale - pen)
+def _with_pen(image: ByteImage, pen: float, wanted: float) -> ByteImage:
+    """Widen or narrow a pen that is far from the wanted one, both in pixels of this image."""
+    wider = round(wanted - pen)
     if wider >= 1:
         return _dilated(image, wider + 1)
-    narrower = min(round(pen - _WIDEST_PEN_PX / scale), round(pen - 2))
+    narrower = min(round(pen - _WIDEST_PEN * wanted), round(pen - 2))
     if narrower >= 1:
         return 255 - _dilated(255 - image, narrower + 1)
     return image

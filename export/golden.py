@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..core.manifest import Preprocessing
 from ..core.preparation import prepare_image
 from ..core.vocabulary import Vocabulary
-from ..training.preprocessing import PREPROCESSING
 from .graphs import EncoderGraph, StepGraph, read_greedily
 
 STEPS = 6
@@ -26,14 +26,14 @@ _STROKES = (
 )
 
 
-def golden_image() -> NDArray[np.float32]:
+def golden_image(preprocessing: Preprocessing) -> NDArray[np.float32]:
     """float32 [1, 1, h, w], ink 1 on 0, as the recognizer would give it to the encoder"""
-    return prepare_image([np.array(stroke, np.float64) for stroke in _STROKES], PREPROCESSING)
+    return prepare_image([np.array(stroke, np.float64) for stroke in _STROKES], preprocessing)
 
 
 @torch.inference_mode()
 def golden_arrays(
-    encoder: EncoderGraph, step: StepGraph, vocabulary: Vocabulary
+    encoder: EncoderGraph, step: StepGraph, vocabulary: Vocabulary, preprocessing: Preprocessing
 ) -> dict[str, NDArray[Any]]:
     """What torch computes in float32: the encoder's input and outputs, the first steps of greedy
     search, and all tokens that it writes.
@@ -41,7 +41,7 @@ def golden_arrays(
     Returns:
         `encoder.<tensor>`, `step.<n>.tokens`, `step.<n>.log_probs`, and `greedy` (int64 tokens).
     """
-    images = torch.from_numpy(golden_image())
+    images = torch.from_numpy(golden_image(preprocessing))
     reading = read_greedily(encoder, step, images, vocabulary)
     arrays: dict[str, NDArray[Any]] = {"encoder.images": images.numpy()}
     for spec, tensor in zip(encoder.network.interface().memory, reading.memory, strict=True):

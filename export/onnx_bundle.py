@@ -11,7 +11,7 @@ import torch
 from ..core.bundle import Bundle, golden_npz, write_bundle
 from ..core.manifest import Decoding, Manifest, Variant
 from ..training.checkpoint import Checkpoint
-from ..training.preprocessing import PREPROCESSING
+from ..training.preprocessing import preprocessing
 from ..training.recognizer import STRIDE, Recognizer
 from .golden import golden_arrays
 from .graphs import EncoderGraph, StepGraph
@@ -36,6 +36,7 @@ def export_bundle(
     network = checkpoint.trained_network()
     encoder, step = EncoderGraph(network), StepGraph(network)
     interface = network.interface()
+    prepared = preprocessing(checkpoint.recipe.rendering)
     images = torch.zeros(2, 1, 3 * STRIDE, 5 * STRIDE)
     images[:, :, 8:20, 8:60] = 1.0
     encoder_model = to_onnx(encoder, {"images": images}, interface.encoder)
@@ -43,7 +44,7 @@ def export_bundle(
     manifest = Manifest(
         vocabulary=checkpoint.vocabulary,
         interface=interface,
-        preprocessing=PREPROCESSING,
+        preprocessing=prepared,
         decoding=Decoding(max_length=network.max_length, beams=beams),
         variants=(Variant("onnxruntime", "fp32", "encoder.fp32.onnx", "step.fp32.onnx"),),
         provenance=_provenance(checkpoint),
@@ -53,7 +54,7 @@ def export_bundle(
     files: dict[str, bytes | Path] = {
         "encoder.fp32.onnx": encoder_model.SerializeToString(),
         "step.fp32.onnx": step_model.SerializeToString(),
-        "golden.npz": golden_npz(golden_arrays(encoder, step, checkpoint.vocabulary)),
+        "golden.npz": golden_npz(golden_arrays(encoder, step, checkpoint.vocabulary, prepared)),
     }
     return write_bundle(path, manifest, files)
 

@@ -11,6 +11,10 @@ from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# What is computed here is small: two threads would wait for each other, and badly where another
+# process is at work. Read before torch is imported; processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The same examples in every run, and no deadline: a busy machine is not a failure.
 settings.register_profile("inktex", derandomize=True, deadline=None)
 settings.load_profile("inktex")

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.errors import DataError
+from ..core.rendering import CANONICAL
 from ..core.vocabulary import Vocabulary
 from .dense_encoder import DenseEncoder
 from .mutual_learning import MutualLearning
@@ -98,6 +99,7 @@ def abm() -> Recipe:
             weight_decay=1e-4,
             gradient_clip=100.0,
             batch_size=16,
-            max_pixels=320_000,
+            max_pixels=900_000,
         ),
+        rendering=CANONICAL,
     )

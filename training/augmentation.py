@@ -10,7 +10,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from ..core.rendering import MARGIN_PX, MAX_SIDE_PX, PEN_PX
+from ..core.rendering import MARGIN_PX, MAX_SIDE_PX
 
 FloatArray = NDArray[np.float64]
 ByteImage = NDArray[np.uint8]
@@ -36,8 +36,8 @@ class Augmentation:
         symbol: standard deviation of the scale of each symbol by itself; its shift is half
             of that, in symbol sizes, its rotation 40 times that, in degrees.
         warp: amplitude of a smooth wave through the line, in typical heights.
-        jitter: standard deviation of every point, in pixels of the rendering.
-        pen: range of the width of the pen, in pixels of the rendering.
+        jitter: standard deviation of every point, in pixels where a symbol has `SYMBOL_PX`.
+        pen: range of the width of the pen, in pixels where the rendering's has `PEN_PX`.
         splices: share of the formulas that are spliced with another, of those that can be.
     """
 
@@ -58,7 +58,7 @@ def bend(
     rng: Generator,
     augmentation: Augmentation,
 ) -> list[FloatArray]:
-    """Bend ink that is in pixels of the rendering; its size stays about the same.
+    """Bend ink whose symbols have about `SYMBOL_PX`; its size stays about the same.
 
     Args:
         strokes: arrays [n, 2] of x and y.
@@ -100,11 +100,14 @@ def turn(rng: Generator, augmentation: Augmentation) -> FloatArray:
     return turned
 
 
-def bend_image(image: ByteImage, whole: FloatArray, pen_px: float | None = None) -> ByteImage:
+def bend_image(
+    image: ByteImage, drawn_px: float, whole: FloatArray, pen_px: float | None = None
+) -> ByteImage:
     """Turn and scale the drawing of a formula, and change its pen a little.
 
     Args:
-        image: uint8 [h, w], ink bright on 0, drawn with about `PEN_PX`.
+        image: uint8 [h, w], ink bright on 0.
+        drawn_px: width of the pen that it was drawn with, about.
         whole: [2, 2], what becomes of a point (x, y).
         pen_px: width that the pen is to come near to, in pixels; None leaves what scaling gives.
 
@@ -126,22 +129,23 @@ def bend_image(image: ByteImage, whole: FloatArray, pen_px: float | None = None)
         (a, b, c, d, e, f),
         Image.Resampling.BILINEAR,
     )
+    scaled_px = drawn_px * float(np.sqrt(abs(np.linalg.det(whole))))
     if pen_px is not None:
-        change = pen_px - PEN_PX * float(np.sqrt(abs(np.linalg.det(whole))))
+        change = pen_px - scaled_px
         pen = ImageFilter.MaxFilter(3) if change > 0 else ImageFilter.MinFilter(3)
         share = min(abs(max(change, _THINNEST)), 1.0)
         drawn = Image.blend(drawn, drawn.filter(pen), share)
-    return _in_margin(np.asarray(drawn.reduce(_SUPERSAMPLING)))
+    return _in_margin(np.asarray(drawn.reduce(_SUPERSAMPLING)), pen_px or scaled_px)
 
 
-def _in_margin(image: ByteImage) -> ByteImage:
+def _in_margin(image: ByteImage, pen_px: float) -> ByteImage:
     """The ink with as much paper around it as the rendering leaves; as it is without ink."""
     ink = image >= _INK
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if not len(rows):
         return image
     cropped = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return np.pad(cropped, MARGIN_PX - round(PEN_PX / 2))
+    return np.pad(cropped, max(MARGIN_PX - round(pen_px / 2), 0))
 
 
 def _rotation(angle: float) -> FloatArray:

@@ -12,7 +12,14 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.rendering import SYMBOL_PX, draw_strokes, drawn_size, normalized_strokes
+from ..core.rendering import (
+    DEFAULT_RENDERING,
+    PEN_PX,
+    Rendering,
+    draw_strokes,
+    drawn_size,
+    normalized_strokes,
+)
 from ..core.vocabulary import Vocabulary
 from .augmentation import Augmentation, bend, bend_image, turn
 from .inkset import Expression
@@ -22,7 +29,8 @@ from .two_scale_encoder import CELL
 
 DIRECTIONS = 2
 _WIDTH_STEP = 32
-_HEIGHT_BUCKETS = (48, 64, 80, 112)
+_MOST_ROWS = 16
+_ROW_BATCHES = 6  # that a row of formulas of about the same height must fill
 _OWN_SCALE = 0.06  # standard deviation of the size of one formula within its batch, as a logarithm
 
 
@@ -55,37 +63,50 @@ def draw(
     augmentation: Augmentation | None = None,
     rng: Generator | None = None,
     scale: float = 1.0,
+    rendering: Rendering = DEFAULT_RENDERING,
 ) -> Drawing:
-    """Draw an expression as the recognizer sees it, or bent by an augmentation.
+    """Draw an expression as a recognizer sees it, or bent by an augmentation.
 
     Args:
         scale: factor on the size of the symbols.
+        rendering: the recognizer's.
     """
     if expression.image is not None:
-        return Drawing(_drawn_image(expression.image, augmentation, rng, scale), [])
+        return Drawing(_drawn_image(expression, augmentation, rng, scale, rendering), [])
     raw = [stroke.astype(np.float64) for stroke in expression.strokes]
     if augmentation is None:
-        strokes = normalized_strokes(raw, SYMBOL_PX * scale)
-        return Drawing(draw_strokes(strokes), strokes)
+        strokes = normalized_strokes(raw, rendering.symbol_px * scale)
+        return Drawing(draw_strokes(strokes, rendering.pen_px), strokes)
     assert rng is not None
     symbols = [indices for indices in expression.ink if indices]
     bent = bend(normalized_strokes(raw), symbols, rng, augmentation)
     own = np.exp(rng.normal(0, _OWN_SCALE))
-    strokes = normalized_strokes(bent, SYMBOL_PX * scale * own)
-    return Drawing(draw_strokes(strokes, rng.uniform(*augmentation.pen)), strokes)
+    strokes = normalized_strokes(bent, rendering.symbol_px * scale * own)
+    return Drawing(draw_strokes(strokes, _pen(augmentation, rng, rendering)), strokes)
 
 
 def _drawn_image(
-    image: NDArray[np.uint8],
+    expression: Expression,
     augmentation: Augmentation | None,
     rng: Generator | None,
     scale: float,
+    rendering: Rendering,
 ) -> NDArray[np.uint8]:
+    assert expression.image is not None
+    stored = expression.rendering
+    scale *= rendering.symbol_px / stored.symbol_px
     if augmentation is None:
-        return image if scale == 1 else bend_image(image, scale * np.eye(2))
+        if scale == 1:
+            return expression.image
+        return bend_image(expression.image, stored.pen_px, scale * np.eye(2))
     assert rng is not None
     whole = turn(rng, augmentation) * scale * np.exp(rng.normal(0, _OWN_SCALE))
-    return bend_image(image, whole, rng.uniform(*augmentation.pen))
+    return bend_image(expression.image, stored.pen_px, whole, _pen(augmentation, rng, rendering))
+
+
+def _pen(augmentation: Augmentation, rng: Generator, rendering: Rendering) -> float:
+    """The width of a pen, in pixels of the rendering."""
+    return rng.uniform(*augmentation.pen) * rendering.pen_px / PEN_PX
 
 
 def ink_in_cells(
@@ -167,10 +188,12 @@ class Buckets:
         widths = self.sizes[:, 1].astype(np.float64)
         if rng is not None:
             widths = widths * np.exp(rng.uniform(-0.08, 0.08, len(widths)))
-        rows = np.searchsorted(_HEIGHT_BUCKETS, self.sizes[:, 0])
+        heights = self.sizes[:, 0]
+        count = len(heights) // (_ROW_BATCHES * self.batch_size)
+        count = min(max(count, 1), _MOST_ROWS)
+        by_height = np.argsort(heights, kind="stable")
         batches: list[list[int]] = []
-        for row in range(len(_HEIGHT_BUCKETS) + 1):
-            members = np.flatnonzero(rows == row)
+        for members in np.array_split(by_height, count):
             batch: list[int] = []
             height = 0
             for member in members[np.argsort(widths[members], kind="stable")].tolist():
@@ -203,6 +226,7 @@ class TrainingStream:
         max_pixels: int,
         seed: int,
         longest: int,
+        rendering: Rendering = DEFAULT_RENDERING,
     ) -> None:
         self.expressions = expressions
         self.vocabulary = vocabulary
@@ -210,13 +234,15 @@ class TrainingStream:
         self.batch_size, self.max_pixels = batch_size, max_pixels
         self.seed = seed
         self.longest = longest
+        self.rendering = rendering
 
     def epoch(self, number: int) -> list[list[Expression]]:
         """The batches of an epoch: every expression once, some of them spliced with others."""
         rng = np.random.default_rng([self.seed, number])
         share = self.augmentation.splices
         expressions = with_splices(self.expressions, share, self.longest, rng)
-        buckets = Buckets(drawn_sizes(expressions), self.batch_size, self.max_pixels)
+        sizes = drawn_sizes(expressions, self.rendering)
+        buckets = Buckets(sizes, self.batch_size, self.max_pixels)
         return [[expressions[index] for index in batch] for batch in buckets.plan(rng)]
 
     def plans(self) -> Iterator[tuple[int, list[Expression]]]:
@@ -235,31 +261,40 @@ class TrainingStream:
     def draw(self, expressions: Sequence[Expression], rng: Generator) -> Batch:
         """Draw one batch; all its images share a scale, so that they stay of one size."""
         scale = float(np.exp(rng.uniform(-self.augmentation.scale, self.augmentation.scale)))
-        drawings = [draw(each, self.augmentation, rng, scale) for each in expressions]
+        drawings = [
+            draw(each, self.augmentation, rng, scale, self.rendering) for each in expressions
+        ]
         return collate(expressions, drawings, self.vocabulary)
 
 
-def drawn_sizes(expressions: Sequence[Expression]) -> NDArray[np.int64]:
+def drawn_sizes(
+    expressions: Sequence[Expression], rendering: Rendering = DEFAULT_RENDERING
+) -> NDArray[np.int64]:
     """int [n, 2]: height and width of each expression as drawn without augmentation"""
-    return np.array([_drawn_size(each) for each in expressions], np.int64).reshape(-1, 2)
+    return np.array([_drawn_size(each, rendering) for each in expressions], np.int64).reshape(-1, 2)
 
 
-def _drawn_size(expression: Expression) -> tuple[int, int]:
+def _drawn_size(expression: Expression, rendering: Rendering) -> tuple[int, int]:
     if expression.image is not None:
-        height, width = expression.image.shape
+        scale = rendering.symbol_px / expression.rendering.symbol_px
+        height, width = (round(side * scale) for side in expression.image.shape)
         return height, width
-    return drawn_size(
-        normalized_strokes([stroke.astype(np.float64) for stroke in expression.strokes])
-    )
+    strokes = [stroke.astype(np.float64) for stroke in expression.strokes]
+    return drawn_size(normalized_strokes(strokes, rendering.symbol_px))
 
 
 def evaluation_batches(
-    expressions: Sequence[Expression], vocabulary: Vocabulary, batch_size: int, max_pixels: int
+    expressions: Sequence[Expression],
+    vocabulary: Vocabulary,
+    batch_size: int,
+    max_pixels: int,
+    rendering: Rendering = DEFAULT_RENDERING,
 ) -> Iterator[tuple[list[int], Batch]]:
     """(indices, batch) over all expressions, as they are, in order of size"""
-    for indices in Buckets(drawn_sizes(expressions), batch_size, max_pixels).plan():
+    for indices in Buckets(drawn_sizes(expressions, rendering), batch_size, max_pixels).plan():
         chosen = [expressions[index] for index in indices]
-        yield indices, collate(chosen, [draw(each) for each in chosen], vocabulary)
+        drawings = [draw(each, rendering=rendering) for each in chosen]
+        yield indices, collate(chosen, drawings, vocabulary)
 
 
 def _resampled(stroke: NDArray[np.float64], spacing: float = 1.0) -> NDArray[np.float64]:

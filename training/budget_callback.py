@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from ..core.vocabulary import Vocabulary
 from .best_checkpoints import BestCheckpoints
-from .budget import Budget
+from .budget import Budget, Stopwatch
 from .checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
 from .curves import FILE as CURVES
 from .curves import draw_curves
@@ -107,7 +106,7 @@ class BudgetCallback(Callback):
             self.training_log = TrainingLog(
                 self.folder, self.progress.steps, self.watch.tensorboard
             )
-        self.began = time.monotonic() - self.progress.elapsed_s
+        self.stopwatch = Stopwatch(self.progress)
         self.reported = self.validated = self.progress.elapsed_s
 
     def on_train_batch_start(
@@ -133,14 +132,15 @@ class BudgetCallback(Callback):
             return  # the optimiser has not stepped
         module.average.update_parameters(module.network)
         # the clock and the Ctrl-C of the first process are those of all
-        elapsed_s, self.interrupted = trainer.strategy.broadcast(
-            (time.monotonic() - self.began, self.interruption.requested)
+        (elapsed_s, cpu_s), self.interrupted = trainer.strategy.broadcast(
+            (self.stopwatch.read(), self.interruption.requested)
         )
         self.progress = replace(
             self.progress,
             steps=self.progress.steps + 1,
             batches=self.progress.batches + accumulate * trainer.world_size,
             elapsed_s=elapsed_s,
+            cpu_s=cpu_s,
             epoch=batch[0],
         )
         ended = self.share >= 1
@@ -179,7 +179,9 @@ class BudgetCallback(Callback):
         if trainer.is_global_zero:
             network = module.average.module
             assert isinstance(network, Recognizer)
-            captions = greedy_captions(network, self.validation, self.vocabulary)
+            captions = greedy_captions(
+                network, self.validation, self.vocabulary, rendering=self.recipe.rendering
+            )
             right = sum(
                 tuple(caption) == each.caption
                 for caption, each in zip(captions, self.validation, strict=True)
@@ -197,7 +199,7 @@ class BudgetCallback(Callback):
             # only now is there no checkpoint left that counts on them
             self.best.prune(before, self.progress.kept)
         self.progress, self.validated = trainer.strategy.broadcast(
-            (self.progress, time.monotonic() - self.began)
+            (self.progress, self.stopwatch.read()[0])
         )
 
     def report(

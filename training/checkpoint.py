@@ -33,6 +33,7 @@ class Progress:
         steps: optimiser steps made.
         batches: batches taken from the stream, by all processes together.
         elapsed_s: seconds trained, over all resumptions.
+        cpu_s: seconds of the processor in that time, in the threads of the first process.
         epoch: of the stream.
         best: greatest ExpRate on the validation split so far, in percent.
         stale: validations since then.
@@ -42,6 +43,7 @@ class Progress:
     steps: int = 0
     batches: int = 0
     elapsed_s: float = 0.0
+    cpu_s: float = 0.0
     epoch: int = 0
     best: float = 0.0
     stale: int = 0

@@ -1,4 +1,4 @@
-"""A plain convolutional encoder: 3x3 convolutions, and a pool wherever the resolution halves."""
+"""A plain convolutional encoder: 3x3 convolutions, of which some halve the resolution."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ class ConvolutionalEncoder(nn.Module):
     """Images to features at stride 16, in the way of VGG (Simonyan and Zisserman, 2015,
     arXiv:1409.1556), with batch norm.
 
-    Four stages as in WAP (Zhang et al., 2017), which drops out in the last of them only.
+    Four stages as in WAP (Zhang et al., 2017), which drops out in the last of them only. There a
+    pool ends each stage; here a stride begins it, which spares four fifths of the products.
 
     Args:
         widths: channels of each stage.
-        layers: convolutions of each stage; a max pool ends it.
+        layers: convolutions of each stage, the first with stride 2.
         dropout: probability, behind the convolutions of the last stage.
 
     Attributes:
@@ -32,12 +33,12 @@ class ConvolutionalEncoder(nn.Module):
         stages: list[nn.Module] = []
         self.channels = 1
         for number, (width, count) in enumerate(zip(widths, layers, strict=True)):
-            for _ in range(count):
-                stages += [ConvNorm(self.channels, width), nn.ReLU()]
+            for layer in range(count):
+                stride = 1 if layer else 2
+                stages += [ConvNorm(self.channels, width, stride=stride), nn.ReLU()]
                 if number == 3:
                     stages.append(nn.Dropout(dropout))
                 self.channels = width
-            stages.append(nn.MaxPool2d(2))
         self.stages = nn.Sequential(*stages)
 
     def forward(self, images: Tensor) -> Tensor:

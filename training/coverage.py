@@ -2,7 +2,8 @@
 
 The system that most later ones build on: WAP (Zhang et al., 2017) and DenseWAP (Zhang, Du and Dai,
 2018, arXiv:1801.03530). The decoder has their sizes; the encoder is a plain one, half as wide as
-VGG-16; Adam with a falling learning rate takes the place of Adadelta.
+VGG-16 and with strides in place of pools; Adam with a falling learning rate takes the place of
+Adadelta.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.errors import DataError
+from ..core.rendering import CANONICAL
 from ..core.vocabulary import Vocabulary
 from .convolutional_encoder import ConvolutionalEncoder
 from .objectives import CrossEntropy
@@ -26,7 +28,7 @@ class CoverageModel:
     """The shape of the network.
 
     Attributes:
-        widths: channels of the encoder at strides 1, 2, 4 and 8; a last pool follows.
+        widths: channels of the encoder at strides 2, 4, 8 and 16.
         layers: convolutions at each of these strides.
         embedding: width of the embedding and of the output layer, even.
         hidden: width of the gated units.
@@ -73,5 +75,12 @@ def coverage() -> Recipe:
         "coverage",
         CoverageModel(),
         CrossEntropy(),
-        Optimisation(optimizer="adam", learning_rate=1e-3, weight_decay=1e-4, gradient_clip=5.0),
+        Optimisation(
+            optimizer="adam",
+            learning_rate=1e-3,
+            weight_decay=1e-4,
+            gradient_clip=5.0,
+            max_pixels=1_400_000,
+        ),
+        rendering=CANONICAL,
     )

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from ..core import recognizer
 from ..core.manifest import Decoding, Manifest, Variant
+from ..core.rendering import DEFAULT_RENDERING, Rendering
 from ..core.vocabulary import Vocabulary
 from .batches import evaluation_batches
 from .inkset import Expression
-from .preprocessing import PREPROCESSING
+from .preprocessing import preprocessing
 from .recognizer import Recognizer
 
 
@@ -27,18 +28,22 @@ def greedy_captions(
     max_length: int | None = None,
     batch_size: int = 32,
     max_pixels: int = 800_000,
+    rendering: Rendering = DEFAULT_RENDERING,
 ) -> list[list[str]]:
     """The tokens that the network writes for each expression, left to right.
 
     Args:
         max_length: steps after which a caption is cut off; the network's own limit by default.
+        rendering: that the network was trained with.
     """
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
     limit = min(max_length or network.max_length, network.max_length)
     captions: list[list[str]] = [[] for _ in expressions]
-    for indices, batch in evaluation_batches(expressions, vocabulary, batch_size, max_pixels):
+    for indices, batch in evaluation_batches(
+        expressions, vocabulary, batch_size, max_pixels, rendering
+    ):
         memory = network.remember(batch.images.to(device))
         state = network.start(memory, len(indices))
         tokens = torch.full((len(indices),), vocabulary.sos, device=device)
@@ -123,17 +128,20 @@ class TorchModel:
         return TorchState(tensors, state.position)
 
 
-def reader(network: Recognizer, vocabulary: Vocabulary) -> recognizer.Recognizer:
+def reader(
+    network: Recognizer, vocabulary: Vocabulary, rendering: Rendering = DEFAULT_RENDERING
+) -> recognizer.Recognizer:
     """The network as a recognizer of ink and images, without a bundle: prepared, searched and
     answered as by the bundle that it would be exported to, in float32.
 
     Args:
         network: in evaluation mode.
+        rendering: that it was trained with.
     """
     manifest = Manifest(
         vocabulary=vocabulary,
         interface=network.interface(),
-        preprocessing=PREPROCESSING,
+        preprocessing=preprocessing(rendering),
         decoding=Decoding(max_length=network.max_length),
         variants=(Variant("torch", "fp32", "encoder", "step"),),
         provenance={},

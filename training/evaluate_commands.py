@@ -140,7 +140,8 @@ def _recognizer(model: Path, precision: str) -> tuple[Recognizer, str]:
     from .decoding import reader
 
     checkpoint = Checkpoint.load(model)
-    return reader(checkpoint.trained_network(), checkpoint.vocabulary), "fp32"
+    network, rendering = checkpoint.trained_network(), checkpoint.recipe.rendering
+    return reader(network, checkpoint.vocabulary, rendering), "fp32"
 
 
 def _search(beam: int, grammar: bool) -> str:

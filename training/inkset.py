@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
+from ..core.rendering import DEFAULT_RENDERING, Rendering
 from ..core.replacement import replacing
 
 SUFFIX = ".inkset"
-FORMAT_VERSION = 2
-"""Version 1 had no images; files of both are read."""
+FORMAT_VERSION = 3
+"""Version 1 had no images, version 2 had them at the scale of one recognizer; all are read."""
 
 _DAMAGE = (
     AttributeError,
@@ -47,8 +48,9 @@ class Expression:
         strokes: float32 arrays [n, 2] of x and y, y down, in the recorder's units.
         ink: for every token of the caption the indices of its strokes; empty where the token
             has no ink of its own (a brace) or where nobody knows.
-        image: uint8 [h, w], ink 255 on 0, at the scale and with the margin of the recognizer (see
-            `rendering.normalize_image`); None where there are strokes.
+        image: uint8 [h, w], ink 255 on 0, as `rendering.normalize_image` gives it; None where
+            there are strokes.
+        rendering: scale and pen of the image.
 
     Raises:
         DataError: `ink` is not of the caption's length, or there are strokes and an image, or the
@@ -61,6 +63,7 @@ class Expression:
     strokes: tuple[NDArray[np.float32], ...]
     ink: tuple[tuple[int, ...], ...]
     image: NDArray[np.uint8] | None = None
+    rendering: Rendering = DEFAULT_RENDERING
 
     def __post_init__(self) -> None:
         if len(self.ink) != len(self.caption):
@@ -125,7 +128,7 @@ def _entry(expression: Expression) -> dict[str, Any]:
         "caption": " ".join(expression.caption),
         "strokes": len(expression.strokes),
         "ink": expression.ink,
-        "image": expression.image is not None,
+        "image": None if expression.image is None else list(vars(expression.rendering).values()),
     }
 
 
@@ -149,7 +152,7 @@ def load_inkset(path: Path) -> list[Expression]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             header = json.loads(arrays["header"].tobytes())
             version = header["format_version"]
-            if version in (1, FORMAT_VERSION):
+            if version in range(1, FORMAT_VERSION + 1):
                 return _expressions(header["expressions"], arrays)
     except _DAMAGE as error:
         raise DataError(
@@ -157,7 +160,7 @@ def load_inkset(path: Path) -> list[Expression]:
             "`inktex data import`"
         ) from error
     raise DataError(
-        f"{path}: expected format version {FORMAT_VERSION} or 1, found {version}; "
+        f"{path}: expected a format version up to {FORMAT_VERSION}, found {version}; "
         "import the data again with this version of inktex"
     )
 
@@ -169,6 +172,8 @@ def _expressions(entries: Sequence[Any], arrays: Mapping[str, NDArray[Any]]) -> 
     first = 0
     for entry in entries:
         last = first + entry["strokes"]
+        drawn = entry.get("image")  # version 2: whether there is one
+        rendering = Rendering(*drawn) if isinstance(drawn, list) else DEFAULT_RENDERING
         expressions.append(
             Expression(
                 entry["identifier"],
@@ -176,7 +181,8 @@ def _expressions(entries: Sequence[Any], arrays: Mapping[str, NDArray[Any]]) -> 
                 tuple(entry["caption"].split()),
                 tuple(strokes[first:last]),
                 tuple(tuple(indices) for indices in entry["ink"]),
-                next(images) if entry.get("image") else None,
+                next(images) if drawn else None,
+                rendering,
             )
         )
         first = last

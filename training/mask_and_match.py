@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.errors import DataError
+from ..core.rendering import CANONICAL
 from ..core.vocabulary import Vocabulary
 from .dense_encoder import DenseEncoder
 from .objectives import CrossEntropy
@@ -97,5 +98,6 @@ def mask_and_match() -> Recipe:
         MaskAndMatchModel(),
         CrossEntropy(),
         # dense blocks keep all their layers' features for the way back
-        Optimisation(max_pixels=400_000),
+        Optimisation(max_pixels=1_000_000),
+        rendering=CANONICAL,
     )

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from ..core import preparation
 from ..core.manifest import Preprocessing
-from ..core.rendering import MARGIN_PX, PEN_PX, SYMBOL_PX
+from ..core.rendering import MARGIN_PX, SYMBOL_PX, Rendering
 from .recognizer import STRIDE
 
-PREPROCESSING = Preprocessing(
-    preparation.PREPROCESSING,
-    {
-        "multiple": STRIDE,
-        # in training most formulas had paper to the right, where their batch was wider
-        "padding_px": STRIDE,
-        "max_pixels": 1 << 20,
-        "symbol_px": SYMBOL_PX,
-        "pen_px": PEN_PX,
-        "margin_px": MARGIN_PX,
-    },
-)
-"""The same for all of them: a checkpoint reads an image exactly as its bundle does."""
+_MAX_PIXELS = 1 << 20  # where symbols are of `SYMBOL_PX`
+
+
+def preprocessing(rendering: Rendering) -> Preprocessing:
+    """What bundles tell, and what checkpoints are read with: both see an image alike."""
+    return Preprocessing(
+        preparation.PREPROCESSING,
+        {
+            "multiple": STRIDE,
+            # in training most formulas had paper to the right, where their batch was wider
+            "padding_px": STRIDE,
+            "max_pixels": round(_MAX_PIXELS * max(rendering.symbol_px / SYMBOL_PX, 1.0) ** 2),
+            "symbol_px": rendering.symbol_px,
+            "pen_px": rendering.pen_px,
+            "margin_px": MARGIN_PX,
+        },
+    )

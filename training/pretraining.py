@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +17,14 @@ from torch import Tensor, nn
 
 from ..core.errors import CheckpointError, DataError
 from ..core.vocabulary import Vocabulary
-from .budget import Budget
+from .budget import Budget, Stopwatch
 from .checkpoint import Progress, optimizer_tensors, restore_optimizer
 from .contrastive import ContrastiveTask
 from .inkset import Expression, fingerprint
 from .interruption import Interruption
 from .masking import MaskingTask
 from .optimisation import learning_rate, optimizer_of
+from .precision import with_precision
 from .pretrained_encoder import PretrainedEncoder
 from .pretraining_recipe import PretrainingRecipe, Stage
 from .self_attention_network import AttentiveEncoder
@@ -91,6 +91,7 @@ def pretrain(
             "and the same share of them"
         )
     torch.set_flush_denormal(True)
+    recipe = with_precision(recipe, accelerator)
     torch.manual_seed(recipe.seed)
     run = _Run(recipe, training, validation, budget, folder, accelerator, validate_every_s, resume)
     if resume and run.share() >= 1:
@@ -151,7 +152,7 @@ class _Run:
             for name, data in (("train", training), ("validation", validation))
         }
         self.provenance["measured"] = dict(start.provenance["measured"]) if start else {}
-        self.began = time.monotonic() - self.progress.elapsed_s
+        self.stopwatch = Stopwatch(self.progress)
         self.reported = self.validated = self.progress.elapsed_s
 
     def autocast(self) -> torch.autocast:
@@ -169,6 +170,7 @@ class _Run:
             settings.batch_size,
             settings.max_pixels,
             recipe.seed,
+            recipe.rendering,
         )
 
     def share(self) -> float:
@@ -211,21 +213,22 @@ class _Run:
             nn.utils.clip_grad_norm_(task.parameters(), self.recipe.optimisation.gradient_clip)
             optimizer.step()
             optimizer.zero_grad()
+            elapsed_s, cpu_s = self.stopwatch.read()
             self.progress = replace(
                 self.progress,
                 steps=self.progress.steps + 1,
                 batches=self.progress.batches + 1,
-                elapsed_s=time.monotonic() - self.began,
+                elapsed_s=elapsed_s,
+                cpu_s=cpu_s,
                 epoch=epoch,
             )
             # asked once: a Ctrl-C that comes later finds the next step, not a stop without a file
             ended, stopped = self.share() >= stage.end, interruption.requested
-            elapsed_s = self.progress.elapsed_s
             if ended or elapsed_s - self.validated > self.validate_every_s:
                 parts = {**_numbers(losses.parts), **self.measure(stage, task)}
                 self.report(stage, optimizer, parts)
                 self.save(stage, task, optimizer, names)
-                self.reported = self.validated = time.monotonic() - self.began
+                self.reported = self.validated = self.stopwatch.read()[0]
             elif stopped:
                 self.save(stage, task, optimizer, names)
             elif elapsed_s - self.reported > _REPORT_EVERY_S:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..core.errors import DataError
+from ..core.rendering import Rendering
 from ..core.vocabulary import Vocabulary
 from .augmentation import Augmentation
 from .objectives import Objective
@@ -45,7 +46,7 @@ class Optimisation:
         accumulate: batches whose gradients are averaged for one step of the optimiser.
         freeze_encoder: whether the encoder stays as it starts, the statistics of its norms too.
         ema_decay: of the averaged weights, which are the ones that are evaluated.
-        precision: "bf16" (autocast) or "fp32".
+        precision: "bf16" (autocast), "fp32", or "auto", the faster one where a training begins.
     """
 
     optimizer: str = "adamw"
@@ -59,13 +60,13 @@ class Optimisation:
     accumulate: int = 1
     freeze_encoder: bool = False
     ema_decay: float = 0.999
-    precision: str = "bf16"
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         for name, known in (
             ("optimizer", ("adamw", "adam", "adadelta")),
             ("schedule", ("cosine", "constant")),
-            ("precision", ("bf16", "fp32")),
+            ("precision", ("auto", "bf16", "fp32")),
         ):
             if getattr(self, name) not in known:
                 raise DataError(
@@ -88,6 +89,7 @@ class Recipe:
         name: which function made it.
         model: the architecture and its shape.
         objective: what is minimised.
+        rendering: how large the network sees a formula.
         validation_share: share of the training data that is held out.
         seed: of the split, the initial weights, the order and the augmentation.
     """
@@ -97,6 +99,7 @@ class Recipe:
     objective: Objective
     optimisation: Optimisation = field(default_factory=Optimisation)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    rendering: Rendering = field(default_factory=Rendering)
     validation_share: float = 0.05
     seed: int = 1
 
@@ -115,11 +118,13 @@ class Recipe:
         return dataclasses.asdict(self)
 
     def with_values(self, values: Mapping[str, Any]) -> Recipe:
-        """This recipe with the values of a `to_dict`, also after a journey through JSON.
+        """This recipe with the values of a `to_dict`, also after a journey through JSON, and of
+        versions that knew one rendering only.
 
         Raises:
             DataError: a value is missing, unknown or of another type.
         """
+        values = {"rendering": dataclasses.asdict(Rendering()), **values}
         recipe: Recipe = _with_values(self, values, self.name)
         return recipe
 

@@ -23,6 +23,7 @@ from .checkpoint import Checkpoint
 from .inkset import Expression, fingerprint
 from .interruption import Interruption
 from .norm_statistics import measure_norms
+from .precision import with_precision
 from .pretrained_encoder import load_encoder
 from .processes import Processes, say
 from .recipe import Optimisation, Recipe
@@ -77,6 +78,7 @@ def train(
     """
     watch = watch or Watch()
     processes = Processes.present(devices)
+    recipe = with_precision(recipe, accelerator)
     settings = recipe.optimisation
     provenance = _provenance(train_expressions, validation_expressions)
     if source:
@@ -104,6 +106,7 @@ def train(
         settings.max_pixels,
         recipe.seed,
         recipe.model.max_length - 1,
+        recipe.rendering,
     )
     batches = len(stream.epoch(0))
     steps_per_epoch = max(batches // (processes.count * settings.accumulate), 1)
@@ -112,7 +115,7 @@ def train(
     module = TrainingModule(recipe, vocabulary)
     _warm(module, recipe, vocabulary, stream, source, encoder)
     folder.mkdir(parents=True, exist_ok=True)
-    say(_step_size(settings, processes))
+    say(f"{_step_size(settings, processes)}; {settings.precision}")
     with _quiet_lightning(), Interruption() as interruption:
         callback = BudgetCallback(
             recipe,

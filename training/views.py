@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..core.rendering import DEFAULT_RENDERING, Rendering
 from .augmentation import Augmentation
 from .batches import Buckets, draw, drawn_sizes
 from .inkset import Expression
@@ -69,11 +70,13 @@ class ViewStream:
         batch_size: int,
         max_pixels: int,
         seed: int,
+        rendering: Rendering = DEFAULT_RENDERING,
     ) -> None:
         self.expressions = expressions
         self.augmentation = augmentation
         self.scale = scale
-        self.buckets = Buckets(drawn_sizes(expressions), batch_size, max_pixels)
+        self.rendering = rendering
+        self.buckets = Buckets(drawn_sizes(expressions, rendering), batch_size, max_pixels)
         self.seed = seed
 
     def epoch(self, number: int) -> list[list[int]]:
@@ -94,7 +97,8 @@ class ViewStream:
         for _ in range(views):
             scale = float(np.exp(rng.uniform(*np.log(self.scale))))
             drawings = [
-                draw(self.expressions[index], self.augmentation, rng, scale) for index in batch
+                draw(self.expressions[index], self.augmentation, rng, scale, self.rendering)
+                for index in batch
             ]
             drawn.append(view([drawing.image for drawing in drawings]))
         return tuple(drawn)

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inktex.core.errors import InputError
+from inktex.core.errors import BundleError, InputError
 from inktex.core.manifest import Preprocessing
-from inktex.core.preparation import prepare_image
-from inktex.core.rendering import render_ink
+from inktex.core.preparation import prepare_image, rendering_of
+from inktex.core.rendering import CANONICAL, Rendering, render_ink
 
 STROKES = [
     np.array([[0.0, 0.0], [10.0, 20.0]]),
@@ -41,3 +41,24 @@ def test_the_limit_counts_the_padding() -> None:
     padded = Preprocessing("normalised-ink", {"multiple": 64, "max_pixels": height * width})
     with pytest.raises(InputError, match=r"the ink: .* at most \d+ pixels"):
         prepare_image(STROKES, padded)
+
+
+def test_a_bundle_says_how_large_it_sees_a_formula() -> None:
+    parameters = {"multiple": 1, "max_pixels": 1 << 16}
+    assert rendering_of(Preprocessing("normalised-ink", parameters)) == Rendering()
+    large = Preprocessing("normalised-ink", {**parameters, "symbol_px": 28, "pen_px": 3.0})
+    assert rendering_of(large) == CANONICAL
+    wanted = render_ink(STROKES, CANONICAL)
+    assert wanted.shape > render_ink(STROKES).shape
+    np.testing.assert_allclose(prepare_image(STROKES, large)[0, 0] * 255, wanted, atol=1e-3)
+    # of a drawing the strokes that cross are one part, which makes it a little larger
+    picture = np.pad(255 - render_ink(STROKES, Rendering(60.0, 6.0)), 20, constant_values=255)
+    found = prepare_image(picture, large)[0, 0]
+    assert np.abs(np.subtract(found.shape, wanted.shape)).max() <= 0.15 * max(wanted.shape)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, 300, float("nan"), "16", True, None])
+def test_a_scale_of_no_use_is_refused(value: object) -> None:
+    parameters = {"multiple": 1, "max_pixels": 1 << 16, "symbol_px": value}
+    with pytest.raises(BundleError, match=r"symbol_px.*export the bundle again"):
+        rendering_of(Preprocessing("normalised-ink", parameters))

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from inktex.core.interface import interface_problems
-from inktex.core.rendering import render_ink
+from inktex.core.rendering import Rendering, render_ink
 from inktex.export.golden import STEPS, golden_arrays, golden_image
 from inktex.export.graphs import EncoderGraph, StepGraph, folded, read_greedily
 from inktex.training.batches import collate, draw
 from inktex.training.decoding import greedy_captions
+from inktex.training.preprocessing import preprocessing
 
 from ..training.synthetic import expressions, network, vocabulary
+
+PREPROCESSING = preprocessing(Rendering())
 
 
 def test_folding_the_norms_away_changes_nothing_but_their_number() -> None:
@@ -65,9 +69,9 @@ def test_greedy_search_in_the_graphs_is_that_of_the_training() -> None:
 def test_golden_arrays_are_what_torch_computes() -> None:
     net, words = network(), vocabulary()
     encoder, step = EncoderGraph(net), StepGraph(net)
-    arrays = golden_arrays(encoder, step, words)
+    arrays = golden_arrays(encoder, step, words, PREPROCESSING)
     image = arrays["encoder.images"]
-    np.testing.assert_array_equal(image, golden_image())
+    np.testing.assert_array_equal(image, golden_image(PREPROCESSING))
     assert image.dtype == np.float32
     assert image.shape[2] % 16 == image.shape[3] % 16 == 0
     assert image.max() == 1.0
@@ -89,7 +93,9 @@ def test_golden_arrays_are_what_torch_computes() -> None:
 
 def test_the_golden_image_is_at_the_scale_of_the_recognizer() -> None:
     """An x of 19 units and a 2 of 12 above it, as the same strokes come out elsewhere."""
-    image = golden_image()[0, 0]
+    image = golden_image(PREPROCESSING)[0, 0]
     rows = np.flatnonzero(image.any(axis=1))
     like = render_ink([np.array([[0.0, 0.0], [18.0, 19.0]]), np.array([[22.0, -10], [31, 2]])])
     assert abs((rows[-1] - rows[0] + 1) - (like.any(axis=1).sum())) <= 2
+    large = golden_image(preprocessing(Rendering(32.0, 3.5)))[0, 0]
+    assert large.any(axis=1).sum() == pytest.approx(2 * len(rows), abs=3)

@@ -37,6 +37,8 @@ def recipe(name: str, **settings: str) -> Recipe:
         "optimisation.batch_size": "4",
         "optimisation.max_pixels": "60000",
         "optimisation.precision": "fp32",
+        "rendering.symbol_px": "16",
+        "rendering.pen_px": "1.75",
         "validation_share": "0.2",
     }
     asked = {key.replace("__", "."): value for key, value in settings.items()}

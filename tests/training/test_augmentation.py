@@ -125,7 +125,7 @@ def ink_size(image: np.ndarray) -> np.ndarray:
 
 def test_an_image_that_is_not_turned_stays_as_it_is() -> None:
     image = drawing()
-    same = bend_image(image, np.eye(2))
+    same = bend_image(image, PEN_PX, np.eye(2))
     assert np.abs(np.subtract(same.shape, image.shape)).max() <= 2
     assert ink_size(same) == pytest.approx(ink_size(image), abs=1)
     assert float(same.sum()) == pytest.approx(float(image.sum()), rel=0.05)
@@ -134,7 +134,7 @@ def test_an_image_that_is_not_turned_stays_as_it_is() -> None:
 @pytest.mark.parametrize("scale", [0.6, 1.0, 1.7])
 def test_an_image_is_scaled_within_its_margin(scale: float) -> None:
     image = drawing(0)
-    scaled = bend_image(image, np.diag([scale, 2 * scale]))
+    scaled = bend_image(image, PEN_PX, np.diag([scale, 2 * scale]))
     wanted = (np.array(image.shape) - 2 * MARGIN_PX) * [2 * scale, scale]
     assert scaled.dtype == np.uint8
     assert np.subtract(scaled.shape, 2 * MARGIN_PX) == pytest.approx(wanted, abs=5)  # the pen grew
@@ -150,7 +150,7 @@ def test_an_image_is_turned_as_its_strokes_would_be() -> None:
         turned = [stroke @ whole.T for stroke in strokes]
         low = np.min([stroke.min(axis=0) for stroke in turned], axis=0)
         wanted = draw_strokes([stroke - low + MARGIN_PX for stroke in turned])
-        found = bend_image(draw_strokes(strokes), whole)
+        found = bend_image(draw_strokes(strokes), PEN_PX, whole)
         assert np.abs(np.subtract(found.shape, wanted.shape)).max() <= 3
         h, w = np.minimum(found.shape, wanted.shape)
         shifts = [
@@ -164,19 +164,23 @@ def test_an_image_is_turned_as_its_strokes_would_be() -> None:
 
 def test_a_wider_pen_leaves_more_ink_and_a_thinner_one_less() -> None:
     image = drawing(0)
-    amounts = [float(bend_image(image, np.eye(2), pen).sum()) for pen in (1.2, PEN_PX, 2.6)]
+    amounts = [float(bend_image(image, PEN_PX, np.eye(2), pen).sum()) for pen in (1.2, PEN_PX, 2.6)]
     assert amounts[0] < 0.9 * amounts[1]
     assert amounts[2] > 1.15 * amounts[1]
-    thin = bend_image(image, np.eye(2), 0.1)
+    thin = bend_image(image, PEN_PX, np.eye(2), 0.1)
     assert thin.max() > 96  # it never vanishes
 
 
 def test_no_image_grows_beyond_what_is_drawn() -> None:
     bar = np.zeros((20, 1800), np.uint8)
     bar[9:11, 8:-8] = 255
-    assert MAX_SIDE_PX - 40 < bend_image(bar, 2 * np.eye(2)).shape[1] <= MAX_SIDE_PX + 2 * MARGIN_PX
+    assert (
+        MAX_SIDE_PX - 40
+        < bend_image(bar, PEN_PX, 2 * np.eye(2)).shape[1]
+        <= MAX_SIDE_PX + 2 * MARGIN_PX
+    )
 
 
 def test_an_image_without_ink_is_no_obstacle() -> None:
-    assert not bend_image(np.zeros((20, 30), np.uint8), 1.1 * np.eye(2), 2.0).any()
-    assert not bend_image(np.zeros((1, 1), np.uint8), 0.5 * np.eye(2), 1.0).any()
+    assert not bend_image(np.zeros((20, 30), np.uint8), PEN_PX, 1.1 * np.eye(2), 2.0).any()
+    assert not bend_image(np.zeros((1, 1), np.uint8), PEN_PX, 0.5 * np.eye(2), 1.0).any()

@@ -9,7 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inktex.core.rendering import SYMBOL_PX, draw_strokes, normalized_strokes, render_ink
+from inktex.core.rendering import (
+    CANONICAL,
+    SYMBOL_PX,
+    Rendering,
+    draw_strokes,
+    normalized_strokes,
+    render_ink,
+)
 from inktex.training.augmentation import Augmentation, bend
 from inktex.training.batches import (
     Batch,
@@ -312,3 +319,35 @@ def test_the_ink_path_draws_the_numbers_it_always_drew() -> None:
     for one, other in zip(drawing.strokes, wanted, strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(drawing.image, draw_strokes(wanted, rng.uniform(1.2, 2.6)))
+
+
+def test_every_rendering_has_its_own_scale_and_pen() -> None:
+    made = expression(0)
+    strokes = [stroke.astype(np.float64) for stroke in made.strokes]
+    drawing = draw(made, rendering=CANONICAL)
+    np.testing.assert_array_equal(drawing.image, render_ink(strokes, CANONICAL))
+    assert drawn_sizes([made], CANONICAL).tolist() == [list(drawing.image.shape)]
+    stream = TrainingStream(
+        expressions(4), vocabulary(), Augmentation(), 4, 900_000, 1, 30, Rendering(48.0, 5.0)
+    )
+    small = TrainingStream(expressions(4), vocabulary(), Augmentation(), 4, 900_000, 1, 30)
+    [(_, large)], [(_, usual)] = taken(stream.batches(), 1), taken(small.batches(), 1)
+    assert large.images.shape[2] > 1.5 * usual.images.shape[2]
+    [(_, found)] = evaluation_batches([made], vocabulary(), 1, 900_000, CANONICAL)
+    assert found.images.shape[3] >= drawing.image.shape[1]
+
+
+def test_an_image_comes_to_the_scale_that_is_asked_for() -> None:
+    strokes = [stroke.astype(np.float64) for stroke in expression(0).strokes]
+    caption = expression(0).caption
+    kept = render_ink(strokes, CANONICAL)
+    made = Expression("kept", "", caption, (), ((),) * len(caption), kept, CANONICAL)
+    np.testing.assert_array_equal(draw(made, rendering=CANONICAL).image, kept)
+    found, wanted = draw(made).image, draw(expression(0)).image
+    assert np.abs(np.subtract(found.shape, wanted.shape)).max() <= 2
+    assert found.sum() == pytest.approx(float(wanted.sum()), rel=0.15)
+    height, width = drawn_sizes([made])[0]
+    assert abs(height - found.shape[0]) <= 8
+    assert abs(width - found.shape[1]) <= 8
+    bent = draw(made, Augmentation(), np.random.default_rng(0)).image
+    assert 0.5 < bent.shape[1] / wanted.shape[1] < 1.8

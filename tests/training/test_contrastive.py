@@ -136,7 +136,7 @@ def test_rank_and_spread_tell_a_collapse() -> None:
     [
         (DenseEncoder(4, 4, (2, 1, 1)), 9, 6),
         (TwoScaleEncoder((4, 8, 12, 16), (1, 1, 1), 20), 20, 8),
-        (ConvolutionalEncoder((4, 6, 8, 12), (1, 1, 1, 1)), 12, 8),
+        (ConvolutionalEncoder((4, 6, 8, 12), (1, 1, 1, 1)), 12, 6),
     ],
 )
 def test_early_features_are_found_in_every_encoder(

@@ -19,7 +19,8 @@ def test_a_norm_stands_behind_every_convolution() -> None:
     widths = [each.out_channels for each in modules if isinstance(each, nn.Conv2d)]
     assert widths == [2, 3, 3, 4, 4, 4, 6, 6]
     assert [each.num_features for each in modules if isinstance(each, nn.BatchNorm2d)] == widths
-    assert sum(isinstance(each, nn.MaxPool2d) for each in modules) == 4
+    strides = [each.stride[0] for each in modules if isinstance(each, nn.Conv2d)]
+    assert strides == [2, 2, 1, 2, 1, 1, 2, 1]
 
 
 def test_only_the_last_stage_drops_out_and_only_in_training() -> None:

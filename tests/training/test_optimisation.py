@@ -83,7 +83,7 @@ def test_a_constant_rate_stays_where_the_warm_up_left_it() -> None:
     [
         ({"optimizer": "sgd"}, "optimizer must be adamw or adam or adadelta, found 'sgd'"),
         ({"schedule": "step"}, "schedule must be cosine or constant, found 'step'"),
-        ({"precision": "fp16"}, "precision must be bf16 or fp32, found 'fp16'"),
+        ({"precision": "fp16"}, "precision must be auto or bf16 or fp32, found 'fp16'"),
     ],
 )
 def test_an_unknown_name_is_refused(settings: dict[str, str], told: str) -> None:

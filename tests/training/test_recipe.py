@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from inktex.core.errors import DataError
+from inktex.core.rendering import Rendering
+from inktex.training.abm import abm
 from inktex.training.edge import EdgeModel, edge
 from inktex.training.recipe import Optimisation
 from inktex.training.recipes import RECIPES, named, recipe_from_dict
@@ -82,7 +84,7 @@ def test_values_are_replaced_with_their_type() -> None:
         ("optimisation.batch_size", "0", "1 or more"),
         ("optimisation.learning_rate", "NaN", "expected a value like"),
         ("optimisation.learning_rate", '"0.1"', "expected a value like"),
-        ("optimisation.precision", "fp16", "bf16 or fp32"),
+        ("optimisation.precision", "fp16", "auto or bf16 or fp32"),
         ("optimisation.warmup", "1", "below 1"),
         ("model.widths", "[1, 2]", "expected a value like"),
         ("model.widths", "64", "expected a value like"),
@@ -102,3 +104,12 @@ def test_features_are_cut_evenly() -> None:
         EdgeModel(features=250, heads=8)
     with pytest.raises(DataError, match="precision"):
         Optimisation(precision="half")
+
+
+def test_a_recipe_from_before_there_were_renderings_is_read() -> None:
+    values = json.loads(json.dumps(edge().to_dict()))
+    del values["rendering"]
+    assert edge().with_values(values) == edge()
+    assert abm().with_values({**abm().to_dict(), "rendering": vars(Rendering(20.0))}).rendering == (
+        Rendering(20.0)
+    )

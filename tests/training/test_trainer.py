@@ -149,10 +149,12 @@ def test_how_many_expressions_a_step_takes_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(tmp_path / "plain", "1step")
-    assert "a step: up to 4 expressions; learning rate: up to 0.001\n" in capsys.readouterr().out
+    assert (
+        "a step: up to 4 expressions; learning rate: up to 0.001; fp32\n" in capsys.readouterr().out
+    )
     train(tmp_path / "more", "1step", synthetic.recipe(accumulate=2, learning_rate=0.25))
     told = capsys.readouterr().out
-    assert "a step: up to 4 expressions x 2 batches = 8; learning rate: up to 0.25\n" in told
+    assert "a step: up to 4 expressions x 2 batches = 8; learning rate: up to 0.25; fp32\n" in told
 
 
 def test_other_data_is_refused_unless_it_is_meant(tmp_path: Path) -> None:

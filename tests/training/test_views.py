@@ -37,7 +37,7 @@ def test_a_blank_drawing_has_the_box_of_the_paper() -> None:
 
 def test_views_show_the_same_ink_in_other_sizes() -> None:
     _, (first, second) = next(stream().batches())
-    assert len(first.images) == len(second.images) == 4
+    assert 2 <= len(first.images) == len(second.images) <= 4
     for each in (first, second):
         assert each.images.shape[2] % STRIDE == each.images.shape[3] % STRIDE == 0
     sizes = [each.boxes[:, 2:] - each.boxes[:, :2] for each in (first, second)]

@@ -29,6 +29,8 @@ SETTINGS = {
     "model.max_length": "24",
     "optimisation.batch_size": "4",
     "optimisation.precision": "fp32",
+    "rendering.symbol_px": "16",
+    "rendering.pen_px": "1.75",
     "validation_share": "0.2",
 }
 NONE: Mapping[str, str] = MappingProxyType({})
