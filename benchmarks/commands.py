@@ -1,5 +1,5 @@
-"""`inktex benchmark`: accuracy, latency, memory, start, throughput and size of a bundle, and what
-folding saves in its step."""
+"""`inktex benchmark`: accuracy, latency, memory, start, throughput and size of a bundle; what
+belongs to training is in training_commands.py."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options
+from .reporting import begin, end
+from .training_commands import fold, study, training_speed
 
 if TYPE_CHECKING:
     from ..core.bundle import Bundle
     from .accuracy import Row
 
 _PATH = click.Path(path_type=Path)
-_BUSY = 0.5
 
 
 @click.group()
 def benchmark() -> None:
-    """Measure a bundle: accuracy, latency, memory, start, throughput, size; a checkpoint: fold.
+    """Measure a bundle: accuracy, latency, memory, start, throughput, size; a checkpoint: fold;
+    trainings: study, training-speed.
 
     Tables come out as Markdown, on standard output; progress on standard error. DATA is an ink set
     (`inktex data import`), or a zip or folder of InkML, JSON strokes or images. Leave the machine
@@ -92,7 +94,7 @@ def accuracy(
 
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise click.UsageError(f"--from: expected {' or '.join(KINDS)}, found {unknown[0]}")
-    opened, report = _begin("accuracy", bundle, json_file)
+    opened, report = begin("accuracy", bundle, json_file)
     report["options"] = {"grammar": grammar, "limit": limit}
     rows: list[dict[str, Any]] = []
     if readings is not None:
@@ -168,7 +170,7 @@ def latency(
     from .formulas import load_formulas
     from .latency import measure_latency
 
-    opened, report = _begin("latency", bundle, json_file, timed=True)
+    opened, report = begin("latency", bundle, json_file, timed=True)
     measured = measure_latency(
         opened,
         load_formulas(data, limit),
@@ -180,7 +182,7 @@ def latency(
     click.echo(measured)
     if measured.skipped:
         click.echo(f"{measured.skipped} formulas could not be read", err=True)
-    _end(report, json_file, threads=threads, grammar=grammar, **measured.to_dict())
+    end(report, json_file, threads=threads, grammar=grammar, **measured.to_dict())
 
 
 @benchmark.command()
@@ -227,7 +229,7 @@ def memory(
     from .formulas import load_formulas
     from .memory import measure_memory, report_of
 
-    opened, report = _begin("memory", bundle, json_file)
+    opened, report = begin("memory", bundle, json_file)
     rows = measure_memory(
         opened,
         load_formulas(data, limit),
@@ -237,7 +239,7 @@ def memory(
         workers=workers or available_processors(),
     )
     click.echo(report_of(rows))
-    _end(report, json_file, rows=[row.to_dict() for row in rows])
+    end(report, json_file, rows=[row.to_dict() for row in rows])
 
 
 @benchmark.command()
@@ -276,7 +278,7 @@ def start(
     """
     from .start import measure_start
 
-    opened, report = _begin("start", bundle, json_file, timed=True)
+    opened, report = begin("start", bundle, json_file, timed=True)
     measured = measure_start(
         opened,
         file,
@@ -286,7 +288,7 @@ def start(
         runs=runs,
     )
     click.echo(measured)
-    _end(report, json_file, beam=beam, threads=threads, **measured.to_dict())
+    end(report, json_file, beam=beam, threads=threads, **measured.to_dict())
 
 
 @benchmark.command()
@@ -333,7 +335,7 @@ def throughput(
     from .formulas import load_formulas, spread
     from .throughput import measure_throughput
 
-    opened, report = _begin("throughput", bundle, json_file, timed=True)
+    opened, report = begin("throughput", bundle, json_file, timed=True)
     if precision != "auto":
         _precisions(opened, (precision,))
     measured = measure_throughput(
@@ -347,7 +349,7 @@ def throughput(
     )
     click.echo(measured)
     chosen = {"precision": precision, "beam": beam, "threads": threads, "kind": kind}
-    _end(report, json_file, **chosen, **measured.to_dict())
+    end(report, json_file, **chosen, **measured.to_dict())
 
 
 @benchmark.command()
@@ -370,7 +372,7 @@ def size(bundle: Path, install: str | None, json_file: Path | None) -> None:
     """
     from .size import bundle_size, install_size
 
-    opened, report = _begin("size", bundle, json_file)
+    opened, report = begin("size", bundle, json_file)
     weighed = bundle_size(opened)
     click.echo(weighed)
     found: dict[str, Any] = {"bundle_size": weighed.to_dict()}
@@ -378,50 +380,7 @@ def size(bundle: Path, install: str | None, json_file: Path | None) -> None:
         installed = install_size(install)
         click.echo(f"\n{installed}")
         found["install_size"] = installed.to_dict()
-    _end(report, json_file, **found)
-
-
-@benchmark.command()
-@click.argument("checkpoint", type=_PATH)
-@options.beam
-@click.option("--height", type=click.IntRange(min=16), default=256, show_default=True, metavar="PX")
-@click.option("--width", type=click.IntRange(min=16), default=1024, show_default=True, metavar="PX")
-@click.option(
-    "--turns",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    metavar="K",
-    help="Steps of each graph.",
-)
-@options.json_report
-def fold(
-    checkpoint: Path,
-    beams: tuple[int, ...],
-    height: int,
-    width: int,
-    turns: int,
-    json_file: Path | None,
-) -> None:
-    """Time a step of CHECKPOINT as exported, and without what the export folds and hoists.
-
-    For recipes with convolutions over the coverage. The graphs take turns at every step.
-
-    \b
-    Examples:
-      inktex benchmark fold runs/abm/last.safetensors
-      inktex benchmark fold runs/abm/last.safetensors --beam 10 --height 96 --width 320
-    """
-    from ..training.checkpoint import Checkpoint
-    from .fold import HEADER, measure_fold
-    from .report import heading, table
-
-    report = _head("fold", json_file, timed=True)
-    click.echo(f"{heading(report['environment'])}\n")
-    sizes = {"rows": height // 16, "columns": width // 16}
-    rows = measure_fold(Checkpoint.load(checkpoint), **sizes, beams=beams, turns=turns)
-    click.echo(table(HEADER, [row.cells() for row in rows]))
-    _end(report, json_file, **sizes, turns=turns, table=[row.to_dict() for row in rows])
+    end(report, json_file, **found)
 
 
 def _precisions(bundle: Bundle, asked: tuple[str, ...]) -> tuple[str, ...]:
@@ -440,43 +399,6 @@ def _precisions(bundle: Bundle, asked: tuple[str, ...]) -> tuple[str, ...]:
     return asked
 
 
-def _begin(
-    name: str, path: Path, json_file: Path | None, *, timed: bool = False
-) -> tuple[Bundle, dict[str, Any]]:
-    """The bundle, and the head of a report on it, which is printed."""
-    from ..core.bundle import Bundle
-    from .report import describe, heading
-
-    report = _head(name, json_file, timed=timed)
-    bundle = Bundle.open(path)
-    report["bundle"] = describe(bundle)
-    click.echo(f"{heading(report['environment'], report['bundle'])}\n")
-    return bundle, report
-
-
-def _head(name: str, json_file: Path | None, *, timed: bool) -> dict[str, Any]:
-    """The head of a report: what is measured, where and how."""
-    from ..core.errors import DataError
-    from .report import command_line, environment
-
-    if json_file is not None and not json_file.parent.is_dir():
-        raise DataError(f"--json: expected an existing folder, found none at {json_file.parent}")
-    report: dict[str, Any] = {
-        "benchmark": name,
-        "command": command_line(),
-        "environment": environment(),
-    }
-    load = report["environment"]["load_1m"]
-    if timed and load is not None and load > _BUSY:
-        click.echo(
-            f"inktex: note: the machine is at work (load {load}); times will be too long", err=True
-        )
-    return report
-
-
-def _end(report: dict[str, Any], json_file: Path | None, **found: Any) -> None:
-    """Write the report."""
-    from .report import write_json
-
-    if json_file is not None:
-        write_json(json_file, {**report, **found})
+benchmark.add_command(fold)
+benchmark.add_command(study)
+benchmark.add_command(training_speed)

@@ -39,6 +39,14 @@ class Budget:
             return cls(amount * seconds, "cpu_s" if unit.startswith("cpu-") else "s")
         return cls(amount, unit.rstrip("s") + "s")
 
+    def times(self, factor: float) -> Budget:
+        """So many times as much."""
+        return Budget(self.amount * factor, self.unit)
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.amount:g}{self.unit.replace('cpu_s', 'cpu-s')}"
+
     def share(self, progress: Progress, steps_per_epoch: int) -> float:
         """How much of it is used, 0..1."""
         used = {

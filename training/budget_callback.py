@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import lightning
@@ -18,7 +19,7 @@ from .budget import Budget, Stopwatch
 from .checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
 from .curves import FILE as CURVES
 from .curves import draw_curves
-from .decoding import greedy_captions
+from .decoding import caption_loss, greedy_captions
 from .inkset import Expression
 from .interruption import Interruption
 from .optimisation import learning_rate
@@ -32,6 +33,7 @@ LAST = "last.safetensors"
 """The checkpoint in the folder of a training from which it resumes."""
 
 _REPORT_EVERY_S = 30.0
+_NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -179,9 +181,9 @@ class BudgetCallback(Callback):
         if trainer.is_global_zero:
             network = module.average.module
             assert isinstance(network, Recognizer)
-            captions = greedy_captions(
-                network, self.validation, self.vocabulary, rendering=self.recipe.rendering
-            )
+            data = (network, self.validation, self.vocabulary)
+            captions = greedy_captions(*data, rendering=self.recipe.rendering)
+            loss = caption_loss(*data, rendering=self.recipe.rendering)
             right = sum(
                 tuple(caption) == each.caption
                 for caption, each in zip(captions, self.validation, strict=True)
@@ -194,7 +196,7 @@ class BudgetCallback(Callback):
                 stale=0 if rate > progress.best else progress.stale + 1,
                 kept=self.best.ranked(before, rate, progress.steps),
             )
-            self.report(trainer, module, rate)
+            self.report(trainer, module, {"validation": loss}, rate)
             self.save(trainer, module)
             # only now is there no checkpoint left that counts on them
             self.best.prune(before, self.progress.kept)
@@ -203,9 +205,17 @@ class BudgetCallback(Callback):
         )
 
     def report(
-        self, trainer: lightning.Trainer, module: TrainingModule, exp_rate: float | None = None
+        self,
+        trainer: lightning.Trainer,
+        module: TrainingModule,
+        measured: Mapping[str, float] = _NOTHING,
+        exp_rate: float | None = None,
     ) -> None:
-        """One line for people, one for the log."""
+        """One line for people, one for the log.
+
+        Args:
+            measured: losses on held-out ink, by name.
+        """
         self.reported = self.progress.elapsed_s
         if self.training_log is None:
             return
@@ -214,7 +224,7 @@ class BudgetCallback(Callback):
             self.progress.epoch,
             self.progress.elapsed_s,
             _optimizer(trainer).param_groups[0]["lr"],
-            {name: float(value) for name, value in module.losses.items()},
+            {**{name: float(value) for name, value in module.losses.items()}, **measured},
             exp_rate,
         )
         self.training_log.write(report)

@@ -1,9 +1,11 @@
-"""Decoding in torch: whole batches greedily, to watch a training, or one formula at a time with the
-searches of `core`, to read as an exported bundle reads."""
+"""Decoding in torch: whole batches, to watch a training, or one formula at a time with the searches
+of `core`, to read as an exported bundle reads."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +16,9 @@ from ..core import recognizer
 from ..core.manifest import Decoding, Manifest, Variant
 from ..core.rendering import DEFAULT_RENDERING, Rendering
 from ..core.vocabulary import Vocabulary
-from .batches import evaluation_batches
+from .batches import Batch, evaluation_batches
 from .inkset import Expression
+from .objectives import CrossEntropy
 from .preprocessing import preprocessing
 from .recognizer import Recognizer
 
@@ -41,9 +44,9 @@ def greedy_captions(
     device = next(network.parameters()).device
     limit = min(max_length or network.max_length, network.max_length)
     captions: list[list[str]] = [[] for _ in expressions]
-    for indices, batch in evaluation_batches(
-        expressions, vocabulary, batch_size, max_pixels, rendering
-    ):
+    # what they should read is not asked: there may be tokens in it that cannot be written
+    drawn = [replace(each, caption=(), ink=()) for each in expressions]
+    for indices, batch in evaluation_batches(drawn, vocabulary, batch_size, max_pixels, rendering):
         memory = network.remember(batch.images.to(device))
         state = network.start(memory, len(indices))
         tokens = torch.full((len(indices),), vocabulary.sos, device=device)
@@ -62,6 +65,34 @@ def greedy_captions(
             captions[index] = vocabulary.decode(row)
     network.train(was_training)
     return captions
+
+
+@torch.inference_mode()
+def caption_loss(
+    network: Recognizer,
+    expressions: Sequence[Expression],
+    vocabulary: Vocabulary,
+    batch_size: int = 32,
+    max_pixels: int = 800_000,
+    rendering: Rendering = DEFAULT_RENDERING,
+) -> float:
+    """Cross-entropy of the next token, left to right after the right ones, in nats: the mean over
+    all tokens and `<eos>`. It tells trainings apart long before they read a formula.
+
+    Formulas with a token that is not in the vocabulary are left out; NaN where none is left.
+    """
+    was_training = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    known = [each for each in expressions if vocabulary.index.keys() >= set(each.caption)]
+    total, count = 0.0, 0
+    for _, batch in evaluation_batches(known, vocabulary, batch_size, max_pixels, rendering):
+        tokens = int((batch.targets[:, 0] != vocabulary.pad).sum())
+        losses = CrossEntropy()(network, Batch(*(each.to(device) for each in batch)))
+        total += tokens * float(losses.total)
+        count += tokens
+    network.train(was_training)
+    return total / count if count else math.nan
 
 
 class TorchState(NamedTuple):

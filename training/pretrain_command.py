@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .allocator import restart_keeping_memory
-from .settings_option import settings_option
+from .recipe_options import settings_option, share_option
 
 _PATH = click.Path(path_type=Path)
 
@@ -15,16 +15,10 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("source", type=_PATH)
 @click.option("--recipe", default="mask_and_match", show_default=True, help="Whose encoder.")
-@click.option("--budget", required=True, help="30m, 2.5h, 40epochs or 1000steps.")
+@click.option("--budget", required=True, help="30m, 60cpu-m, 40epochs or 1000steps.")
 @click.option("-o", "--output", type=_PATH, help="Folder for the encoder and the log.")
 @settings_option
-@click.option(
-    "--share",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="How much of the ink to learn from.",
-)
+@share_option
 @click.option("--resume", type=_PATH, help="Go on from this file, exactly.")
 @click.option("--accelerator", default="auto", show_default=True, help="cpu, gpu or auto.")
 @click.option("--validate-every", default="5m", show_default=True, help="Time between checks.")
@@ -61,11 +55,11 @@ def pretrain(
     from .budget import Budget
     from .inkset import load_inkset
     from .pretrained_encoder import PretrainedEncoder
-    from .pretraining import FILE, some_of
+    from .pretraining import FILE
     from .pretraining import pretrain as run
     from .pretraining_recipe import pretraining
     from .recipes import named
-    from .split import split_expressions
+    from .split import some_of, split_expressions
 
     amount = Budget.parse(budget)
     interval = Budget.parse(validate_every)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -107,13 +106,6 @@ def pretrain(
     if interruption.requested:
         raise KeyboardInterrupt
     return PretrainedEncoder.load(folder / FILE)
-
-
-def some_of(expressions: Sequence[Expression], share: float, seed: int) -> list[Expression]:
-    """A share, 0..1, of the expressions, the same for the same seed; at least one of them."""
-    order = np.random.default_rng([seed, 3]).permutation(len(expressions))
-    chosen = sorted(order[: max(round(share * len(expressions)), 1)].tolist())
-    return [expressions[number] for number in chosen]
 
 
 class _Run:

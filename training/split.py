@@ -44,3 +44,10 @@ def split_expressions(
     known = {each.caption for each in train}
     validation = [each for each in expressions if held(each) and each.caption not in known]
     return train, validation
+
+
+def some_of(expressions: Sequence[Expression], share: float, seed: int) -> list[Expression]:
+    """A share, 0..1, of the expressions, the same for the same seed; at least one of them."""
+    order = np.random.default_rng([seed, 3]).permutation(len(expressions))
+    chosen = sorted(order[: max(round(share * len(expressions)), 1)].tolist())
+    return [expressions[number] for number in chosen]

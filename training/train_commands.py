@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .allocator import restart_keeping_memory
-from .settings_option import settings_option
+from .recipe_options import settings_option, share_option
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
@@ -22,7 +22,7 @@ _COUNT = click.IntRange(min=0)
 @click.command()
 @click.argument("data", type=_PATH)
 @click.option("--recipe", help="Which recipe.  [default: that of --resume or --from, else edge]")
-@click.option("--budget", required=True, help="150m, 2.5h, 40epochs or 1000steps.")
+@click.option("--budget", required=True, help="150m, 60cpu-m, 40epochs or 1000steps.")
 @click.option("-o", "--output", type=_PATH, help="Folder for checkpoints and log.")
 @settings_option
 @click.option("--resume", type=_PATH, help="Go on from this checkpoint, exactly.")
@@ -30,6 +30,7 @@ _COUNT = click.IntRange(min=0)
 @click.option("--from", "source", type=_PATH, help="First weights: a checkpoint or a bundle.")
 @click.option("--encoder", type=_PATH, help="First weights of the encoder, by inktex pretrain.")
 @click.option("--freeze-encoder", is_flag=True, help="Leave the encoder as it starts.")
+@share_option
 @click.option("--vocabulary", type=_PATH, help="Tokens, in place of those of the captions.")
 @click.option("--patience", type=_COUNT, default=0, help="End after so many checks without a best.")
 @click.option("--keep", type=_COUNT, default=1, show_default=True, help="Best checkpoints to keep.")
@@ -50,6 +51,7 @@ def train(
     source: Path | None,
     encoder: Path | None,
     freeze_encoder: bool,
+    share: float,
     vocabulary: Path | None,
     patience: int,
     keep: int,
@@ -78,7 +80,7 @@ def train(
     from .checkpoint import Checkpoint
     from .inkset import load_inkset
     from .processes import say
-    from .split import split_expressions
+    from .split import some_of, split_expressions
     from .trainer import train as run
     from .vocabulary_file import read_vocabulary
     from .warm_start import load_source
@@ -119,6 +121,7 @@ def train(
             f"{folder} holds a training already; name another folder with -o, or go on with "
             f"--resume {folder / LAST}"
         )
+    training = some_of(training, share, chosen.seed)
     say(f"{len(training)} expressions to train on, {len(validation)} to validate on")
     last = run(
         chosen,

@@ -24,8 +24,9 @@ from inktex.training.checkpoint import Progress
         ("1step", Budget(1, "steps")),
     ],
 )
-def test_a_budget_is_read(text: str, expected: Budget) -> None:
+def test_a_budget_is_read_and_written(text: str, expected: Budget) -> None:
     assert Budget.parse(text) == expected
+    assert Budget.parse(str(expected.times(0.25))).times(4) == expected
 
 
 @pytest.mark.parametrize(

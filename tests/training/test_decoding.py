@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,8 @@ from inktex.core.search import beam_search
 from inktex.core.step_model import StepModel
 from inktex.runtimes import load
 from inktex.training.batches import collate, draw
-from inktex.training.decoding import TorchModel, TorchState, greedy_captions, reader
-from inktex.training.objectives import AlignedCrossEntropy
+from inktex.training.decoding import TorchModel, TorchState, caption_loss, greedy_captions, reader
+from inktex.training.objectives import AlignedCrossEntropy, CrossEntropy
 from inktex.training.transformer_decoder import Memory
 
 from .synthetic import bundle, expressions, network, vocabulary
@@ -125,3 +127,21 @@ def test_torch_tells_no_coverage() -> None:
     net = network()
     with pytest.raises(RuntimeUnavailable, match="TorchModel"):
         attentive(TorchModel(net), net.interface())
+
+
+def test_the_loss_of_captions_is_that_of_the_objective() -> None:
+    made, words, net = expressions(5), vocabulary(), network()
+    losses, tokens = [], []
+    for each in made:
+        with torch.inference_mode():
+            one = CrossEntropy()(net, collate([each], [draw(each)], words)).total
+        losses.append(float(one))
+        tokens.append(len(each.caption) + 1)
+    found = caption_loss(net.train(), made, words, batch_size=2)
+    assert found == pytest.approx(np.average(losses, weights=tokens), rel=1e-4)
+    assert net.training
+    net.eval()
+    strange = replace(made[0], identifier="strange", caption=("\\Pi",), ink=((),))
+    assert caption_loss(net, [*made, strange], words, batch_size=2) == pytest.approx(found)
+    assert np.isnan(caption_loss(net, [strange], words))
+    assert len(greedy_captions(net, [strange, *made], words)) == 6

@@ -17,7 +17,6 @@ from inktex.training.budget import Budget
 from inktex.training.contrastive import ContrastiveTask
 from inktex.training.optimisation import learning_rate
 from inktex.training.pretrained_encoder import PretrainedEncoder, load_encoder
-from inktex.training.pretraining import some_of
 from inktex.training.pretraining_recipe import PretrainingRecipe, Stage
 from inktex.training.pretraining_recipe import pretraining as pretraining_of
 
@@ -222,15 +221,6 @@ def test_what_cannot_be_is_refused_before_it_starts(tmp_path: Path) -> None:
     early = dataclasses.replace(done, progress=dataclasses.replace(done.progress, steps=1))
     with pytest.raises(DataError, match=r"expected the 14 expressions .* found 13, not the same"):
         attempt(TRAIN[1:], early)
-
-
-def test_a_share_is_the_same_for_the_same_seed() -> None:
-    assert some_of(TRAIN, 1.0, 1) == TRAIN
-    few = some_of(TRAIN, 0.5, 1)
-    assert len(few) == 7
-    assert few == some_of(TRAIN, 0.5, 1) != some_of(TRAIN, 0.5, 2)
-    assert len(some_of(TRAIN, 0.001, 1)) == 1
-    assert some_of([], 0.5, 1) == []
 
 
 def test_a_failure_while_learning_leaves_no_half_written_file(

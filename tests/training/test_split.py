@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from inktex.training.inkset import Expression
-from inktex.training.split import split_expressions
+from inktex.training.split import some_of, split_expressions
+
+from .synthetic import expressions
 
 
 def expression(identifier: str, writer: str, caption: str) -> Expression:
@@ -79,3 +81,13 @@ def test_the_split_of_crohme(data_root: Path) -> None:
     train, validation = split_expressions(everything, 0.05, 1)
     assert (len(everything), len(train), len(validation)) == (8835, 8393, 376)
     check_nothing_leaks(train, validation)
+
+
+def test_a_share_is_the_same_for_the_same_seed() -> None:
+    made = expressions(14)
+    assert some_of(made, 1.0, 1) == made
+    few = some_of(made, 0.5, 1)
+    assert len(few) == 7
+    assert few == some_of(made, 0.5, 1) != some_of(made, 0.5, 2)
+    assert len(some_of(made, 0.001, 1)) == 1
+    assert some_of([], 0.5, 1) == []

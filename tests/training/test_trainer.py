@@ -49,7 +49,7 @@ def test_a_training_ends_with_its_budget_and_leaves_all_that_was_learnt(tmp_path
     assert_same(loaded.network, last.network)
     with (tmp_path / "run" / "log.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    measured = ("tokens", "alignment", "symbols", "exp_rate")
+    measured = ("tokens", "alignment", "symbols", "validation", "exp_rate")
     assert tuple(rows[-1]) == ("step", "epoch", "elapsed_s", "rate", *measured)
     assert rows[-1]["step"] == "6"
     assert float(rows[-1]["exp_rate"]) == pytest.approx(last.progress.best)

@@ -1,0 +1,55 @@
+"""How the commands of `inktex benchmark` begin and end; what is heavy is imported when needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..core.bundle import Bundle
+
+_BUSY = 0.5
+
+
+def begin(
+    name: str, path: Path, json_file: Path | None, *, timed: bool = False
+) -> tuple[Bundle, dict[str, Any]]:
+    """The bundle, and the head of a report on it, which is printed."""
+    from ..core.bundle import Bundle
+    from .report import describe, heading
+
+    report = head(name, json_file, timed=timed)
+    bundle = Bundle.open(path)
+    report["bundle"] = describe(bundle)
+    click.echo(f"{heading(report['environment'], report['bundle'])}\n")
+    return bundle, report
+
+
+def head(name: str, json_file: Path | None, *, timed: bool) -> dict[str, Any]:
+    """The head of a report: what is measured, where and how."""
+    from ..core.errors import DataError
+    from .report import command_line, environment
+
+    if json_file is not None and not json_file.parent.is_dir():
+        raise DataError(f"--json: expected an existing folder, found none at {json_file.parent}")
+    report: dict[str, Any] = {
+        "benchmark": name,
+        "command": command_line(),
+        "environment": environment(),
+    }
+    load = report["environment"]["load_1m"]
+    if timed and load is not None and load > _BUSY:
+        click.echo(
+            f"inktex: note: the machine is at work (load {load}); times will be too long", err=True
+        )
+    return report
+
+
+def end(report: dict[str, Any], json_file: Path | None, **found: Any) -> None:
+    """Write the report."""
+    from .report import write_json
+
+    if json_file is not None:
+        write_json(json_file, {**report, **found})

@@ -1,0 +1,373 @@
+"""Studies: several trainings under one budget, side by side, and what came of each.
+
+A study is a JSON file:
+
+    {
+      "budget": "60cpu-m",
+      "settings": {"rendering.symbol_px": "16"},
+      "pretraining": {"pretrained": {"recipe": "mask_and_match", "share": 0.5}},
+      "arms": {
+        "coverage": {"recipe": "coverage"},
+        "without coverage": {"recipe": "coverage", "settings": {"model.coverage": "false"}},
+        "pre-trained": {"recipe": "mask_and_match", "encoder": "pretrained", "share": 0.5}
+      }
+    }
+
+`settings` are those of `--set`, the outer ones of every training; `share` is the part of the budget
+that one of them gets, all of it by default; `labels` the part of the data that an arm learns from;
+`encoder` the pre-training that it starts from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import DataError
+from ..core.fields import Fields
+from ..core.progress import clock
+from .report import write_json
+
+BUILT_IN = Path(__file__).parent / "data"
+RESULTS = "study.json"
+"""What stands in the folder of a study beside the folders of its trainings."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """An `inktex pretrain` that arms start from."""
+
+    name: str
+    recipe: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An `inktex train`, one of those that are compared."""
+
+    name: str
+    recipe: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    share: float = 1.0
+    labels: float = 1.0
+    encoder: str | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is trained, and under which budget."""
+
+    budget: str
+    settings: Mapping[str, str]
+    pretraining: tuple[Pretraining, ...]
+    arms: tuple[Arm, ...]
+
+    @classmethod
+    def read(cls, name: str) -> Study:
+        """A study that comes with inktex, or one in a file.
+
+        Raises:
+            DataError: there is none, or it is not as described above.
+        """
+        path = BUILT_IN / f"{name}.json"
+        if not path.is_file():
+            path = Path(name)
+        known = ", ".join(sorted(each.stem for each in BUILT_IN.glob("*.json")))
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataError(f"expected a study out of {known}, or a file, found {name!r}") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: expected a study in JSON ({error})") from error
+        problems: list[str] = []
+        found = cls._of(Fields(content, "", problems))
+        names = {each.name for each in found.pretraining}
+        for arm in found.arms:
+            if arm.encoder is not None and arm.encoder not in names:
+                problems.append(f"arms[{arm.name!r}].encoder: expected one of {sorted(names)}")
+        if problems:
+            raise DataError(f"{path}: {problems[0]}; benchmarks/study.py tells what stands there")
+        return found
+
+    @classmethod
+    def _of(cls, fields: Fields) -> Study:
+        known = {"budget", "settings", "pretraining", "arms"}
+        for name in fields.content.keys() - known:
+            fields.problems.append(f"{name}: expected one of {', '.join(sorted(known))}")
+        has = fields.content.keys()
+        return cls(
+            fields.text("budget"),
+            _settings(fields),
+            tuple(
+                Pretraining(name, each.text("recipe"), _settings(each), _share(each, "share"))
+                for name, each in (
+                    fields.named("pretraining") if "pretraining" in has else {}
+                ).items()
+            ),
+            tuple(
+                Arm(
+                    name,
+                    each.text("recipe"),
+                    _settings(each),
+                    _share(each, "share"),
+                    _share(each, "labels"),
+                    each.text("encoder") if "encoder" in each.content else None,
+                )
+                for name, each in fields.named("arms").items()
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an arm.
+
+    Attributes:
+        expressions: that it learnt from.
+        steps, epochs, cpu_s, elapsed_s: of the training with labels.
+        validation_loss: nats a token on held-out ink, with teacher forcing.
+        validation: ExpRate on it in percent, greedily and without grammar.
+        tests: by the name of a test set, what `inktex evaluate` says of it.
+    """
+
+    arm: str
+    expressions: int
+    steps: int
+    epochs: int
+    cpu_s: float
+    elapsed_s: float
+    validation_loss: float
+    validation: float
+    tests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def cells(self, tests: Sequence[str]) -> list[str]:
+        """The cells of a row, as `header` names them."""
+        scores = []
+        for name in tests:
+            score = self.tests[name]
+            scores += [f"{100 * score[key]:.1f}" for key in ("exact", "token_error_rate")]
+        return [
+            self.arm,
+            str(self.expressions),
+            str(self.steps),
+            f"{self.cpu_s / 60:.0f}",
+            f"{self.validation_loss:.3f}",
+            f"{self.validation:.1f}",
+            *scores,
+        ]
+
+
+def header(tests: Sequence[str]) -> list[str]:
+    """The names of the columns of a study's table."""
+    columns = ["arm", "formulas", "steps", "CPU minutes", "validation loss", "validation exact %"]
+    return columns + [f"{name} {what} %" for name in tests for what in ("exact", "token errors")]
+
+
+class Studying:
+    """A study on its way: every training is a process of its own, and goes on where one was left.
+
+    Args:
+        data: the ink set to train on.
+        tests: ink sets to evaluate every arm on.
+        folder: for everything.
+        budget: in place of the study's.
+        jobs: trainings at a time.
+        threads: of each.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        data: Path,
+        tests: Sequence[Path],
+        folder: Path,
+        budget: str | None = None,
+        jobs: int = 1,
+        threads: int | None = None,
+    ) -> None:
+        from ..training.budget import Budget
+
+        self.study, self.data, self.tests, self.folder = study, data, tests, folder
+        self.budget = Budget.parse(budget or study.budget)
+        self.jobs = jobs
+        self.environment = {**os.environ}
+        if threads:
+            self.environment["OMP_NUM_THREADS"] = str(threads)
+
+    def run(self) -> list[Outcome]:
+        """Do what is not done yet; the outcomes in the order of the arms.
+
+        Raises:
+            DataError: a training failed; the others were done all the same.
+            KeyboardInterrupt: Ctrl-C; the same command goes on.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._all(self.study.pretraining)
+        self._all(self.study.arms)
+        return [self.outcome(arm) for arm in self.study.arms]
+
+    def _all(self, parts: Sequence[Pretraining | Arm]) -> None:
+        began, failed = time.monotonic(), []
+        with ThreadPoolExecutor(self.jobs) as pool:
+            left = {pool.submit(self._one, each): each for each in parts}
+            try:
+                while left:
+                    done, _ = wait(left, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        part = left.pop(future)
+                        problem = future.result()
+                        failed += [problem] if problem else []
+                        spent_s = time.monotonic() - began
+                        ahead_s = spent_s / (len(parts) - len(left)) * len(left)
+                        print(
+                            f"{part.name}: {problem or 'done'}; {len(left)} of {len(parts)} left, "
+                            f"about {clock(ahead_s)}",
+                            file=sys.stderr,
+                            flush=True,
+                        )
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        if failed:
+            raise DataError("; ".join(failed))
+
+    def _one(self, part: Pretraining | Arm) -> str:
+        """Do one part; what went wrong, or ""."""
+        command = self.command(part)
+        if command and not self._called(part.name, command):
+            return f"failed, see {self._log(part.name)}"
+        if isinstance(part, Arm):
+            for test in self.tests:
+                path = self._score(part, test)
+                command = ["evaluate", str(self.last(part)), str(test), "--json"]
+                if not path.exists() and not self._called(part.name, command, path):
+                    return f"cannot be evaluated on {test}, see {self._log(part.name)}"
+        return ""
+
+    def command(self, part: Pretraining | Arm) -> list[str]:
+        """The arguments of `inktex` that do a part, or what is left of it; none if nothing is."""
+        from ..training.checkpoint import Checkpoint
+        from ..training.pretrained_encoder import PretrainedEncoder
+
+        budget = self.budget.times(part.share)
+        arm = isinstance(part, Arm)
+        name = "train" if arm else "pretrain"
+        command = [name, str(self.data), "--budget", str(budget), "-o", str(self.place(part.name))]
+        command += ["--validate-every", "30m"]
+        if isinstance(part, Arm) and part.labels < 1:
+            command += ["--share", str(part.labels)]
+        last = self.last(part)
+        if last.exists():
+            loaded = Checkpoint.load(last) if arm else PretrainedEncoder.load(last)
+            if budget.unit != "epochs" and budget.share(loaded.progress, 1) >= 1:
+                return []
+            return [*command, "--resume", str(last)]
+        command += ["--recipe", part.recipe]
+        for setting in {**self.study.settings, **part.settings}.items():
+            command += ["--set", "=".join(setting)]
+        if isinstance(part, Arm) and part.encoder is not None:
+            encoder = next(each for each in self.study.pretraining if each.name == part.encoder)
+            command += ["--encoder", str(self.last(encoder))]
+        return command
+
+    def place(self, name: str) -> Path:
+        """The folder of a part."""
+        return self.folder / name.replace(" ", "-").replace("/", "-")
+
+    def last(self, part: Pretraining | Arm) -> Path:
+        """The file that a part leaves, and from which it resumes."""
+        from ..training.budget_callback import LAST
+        from ..training.pretraining import FILE
+
+        return self.place(part.name) / (LAST if isinstance(part, Arm) else FILE)
+
+    def outcome(self, arm: Arm) -> Outcome:
+        """What came of an arm that is done."""
+        from ..training.checkpoint import Checkpoint
+        from ..training.training_log import FILE, read_log
+
+        checkpoint = Checkpoint.load(self.last(arm))
+        progress = checkpoint.progress
+        row = next(
+            each
+            for each in reversed(read_log(self.place(arm.name) / FILE))
+            if "exp_rate" in each and each["step"] == progress.steps
+        )
+        return Outcome(
+            arm.name,
+            checkpoint.provenance["train"]["expressions"],
+            progress.steps,
+            progress.epoch,
+            progress.cpu_s,
+            progress.elapsed_s,
+            row.get("validation", float("nan")),
+            row["exp_rate"],
+            {test.stem: json.loads(self._score(arm, test).read_text()) for test in self.tests},
+        )
+
+    def write(self, outcomes: Sequence[Outcome], facts: Mapping[str, Any]) -> None:
+        """Leave everything in the folder as `RESULTS`."""
+        write_json(
+            self.folder / RESULTS,
+            {
+                **facts,
+                "study": asdict(self.study),
+                "budget": str(self.budget),
+                "outcomes": [asdict(each) for each in outcomes],
+            },
+        )
+
+    def _score(self, arm: Arm, test: Path) -> Path:
+        return self.place(arm.name) / f"{test.stem}.json"
+
+    def _log(self, name: str) -> Path:
+        return self.place(name).with_suffix(".log")
+
+    def _called(self, name: str, arguments: Sequence[str], output: Path | None = None) -> bool:
+        """Run `inktex`; its output goes to the log of the part, or to a file where it succeeds."""
+        command = [sys.executable, "-m", "inktex.core.cli", *arguments]
+        with self._log(name).open("a") as log:
+            log.write(f"$ inktex {shlex.join(arguments)}\n")
+            log.flush()
+            done = subprocess.run(
+                command,
+                env=self.environment,
+                stdout=log if output is None else subprocess.PIPE,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+        if done.returncode == 0 and output is not None:
+            output.write_bytes(done.stdout)
+        return done.returncode == 0
+
+
+def _settings(fields: Fields) -> dict[str, str]:
+    """`settings`, which may be missing; numbers and truths as JSON writes them."""
+    if "settings" not in fields.content:
+        return {}
+    given = fields.mapping("settings")
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in given.items()
+    }
+
+
+def _share(fields: Fields, name: str) -> float:
+    """A share, all of it where nothing is said."""
+    if name not in fields.content:
+        return 1.0
+    found = fields.number(name)
+    if not 0 < found <= 1:
+        fields.problems.append(f"{fields.path(name)}: expected a share above 0, at most 1")
+    return found

@@ -1,0 +1,146 @@
+"""Commands of `inktex benchmark` on trainings and checkpoints, which need PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import options
+from .reporting import end, head
+
+_PATH = click.Path(path_type=Path)
+_COUNT = click.IntRange(min=1)
+
+
+@click.command()
+@click.argument("checkpoint", type=_PATH)
+@options.beam
+@click.option("--height", type=click.IntRange(min=16), default=256, show_default=True, metavar="PX")
+@click.option("--width", type=click.IntRange(min=16), default=1024, show_default=True, metavar="PX")
+@click.option(
+    "--turns",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    metavar="K",
+    help="Steps of each graph.",
+)
+@options.json_report
+def fold(
+    checkpoint: Path,
+    beams: tuple[int, ...],
+    height: int,
+    width: int,
+    turns: int,
+    json_file: Path | None,
+) -> None:
+    """Time a step of CHECKPOINT as exported, and without what the export folds and hoists.
+
+    For recipes with convolutions over the coverage. The graphs take turns at every step.
+
+    \b
+    Examples:
+      inktex benchmark fold runs/abm/last.safetensors
+      inktex benchmark fold runs/abm/last.safetensors --beam 10 --height 96 --width 320
+    """
+    from ..training.checkpoint import Checkpoint
+    from .fold import HEADER, measure_fold
+    from .report import heading, table
+
+    report = head("fold", json_file, timed=True)
+    click.echo(f"{heading(report['environment'])}\n")
+    sizes = {"rows": height // 16, "columns": width // 16}
+    rows = measure_fold(Checkpoint.load(checkpoint), **sizes, beams=beams, turns=turns)
+    click.echo(table(HEADER, [row.cells() for row in rows]))
+    end(report, json_file, **sizes, turns=turns, table=[row.to_dict() for row in rows])
+
+
+@click.command()
+@click.argument("name", metavar="STUDY")
+@click.argument("data", type=_PATH)
+@click.option("--test", "tests", type=_PATH, multiple=True, help="An ink set to evaluate on.")
+@click.option("-o", "--output", type=_PATH, help="Folder.  [default: runs/STUDY]")
+@click.option("--budget", help="Of every arm, in place of the study's: 20cpu-m, 2h, 10epochs.")
+@click.option("--jobs", type=_COUNT, default=1, show_default=True, help="Trainings at a time.")
+@click.option("--threads", type=_COUNT, metavar="N", help="Of each training.")
+def study(
+    name: str,
+    data: Path,
+    tests: tuple[Path, ...],
+    output: Path | None,
+    budget: str | None,
+    jobs: int,
+    threads: int | None,
+) -> None:
+    """Train several recipes or settings under one budget, and compare what came of them.
+
+    STUDY is one that comes with inktex (recipes, ablations) or a JSON file like them. Every
+    training is a process of its own with a folder and a log of its own. Budgets of processor time
+    are fair to trainings side by side. Ctrl-C leaves checkpoints; the same command goes on.
+
+    \b
+    Examples:
+      inktex benchmark study recipes train.inkset --test 2014.inkset --jobs 2 --threads 1
+      inktex benchmark study my-study.json train.inkset --budget 2h -o runs/mine
+    """
+    from .report import heading, table
+    from .study import Study, Studying, header
+
+    report = head("study", None, timed=False)
+    folder = output or Path("runs") / Path(name).stem
+    studying = Studying(Study.read(name), data, tests, folder, budget, jobs, threads)
+    outcomes = studying.run()
+    studying.write(outcomes, report)
+    names = [test.stem for test in tests]
+    click.echo(f"{heading(report['environment'])}\n- budget {studying.budget}\n")
+    click.echo(table(header(names), [each.cells(names) for each in outcomes]))
+
+
+@click.command("training-speed")
+@click.argument("data", type=_PATH)
+@click.option(
+    "--recipes",
+    callback=options.names,
+    default="edge,coverage,abm,mask_and_match",
+    show_default=True,
+    metavar="LIST",
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override a setting of them."
+)
+@click.option("--turns", type=_COUNT, default=3, show_default=True, help="Processes of each form.")
+@click.option("--seconds", type=_COUNT, default=30, show_default=True, help="Of each process.")
+@click.option("--threads", type=_COUNT, default=2, show_default=True, metavar="N")
+@options.json_report
+def training_speed(
+    data: Path,
+    recipes: tuple[str, ...],
+    settings: tuple[str, ...],
+    turns: int,
+    seconds: int,
+    threads: int,
+    json_file: Path | None,
+) -> None:
+    """Count the formulas a second that a training learns from, against a plain loop.
+
+    The plain loop computes the same in float32, on batches of as many formulas in random order,
+    without the layout of images and the allocator that `inktex train` asks for. The two take
+    turns, each time in a fresh process.
+
+    \b
+    Examples:
+      inktex benchmark training-speed train.inkset
+      inktex benchmark training-speed train.inkset --recipes edge --turns 5
+    """
+    from .report import heading, table
+    from .training_speed import HEADER, measure_training_speed
+
+    report = head("training-speed", json_file, timed=True)
+    click.echo(f"{heading(report['environment'])}\n")
+    rows = measure_training_speed(
+        data, recipes, settings, turns=turns, seconds=seconds, threads=threads
+    )
+    click.echo(table(HEADER, [row.cells() for row in rows]))
+    chosen = {"turns": turns, "seconds": seconds, "threads": threads, "settings": settings}
+    end(report, json_file, **chosen, table=[row.to_dict() for row in rows])

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from inktex.benchmarks.study import BUILT_IN, Arm, Outcome, Pretraining, Study, Studying, header
+from inktex.core.errors import DataError
+from inktex.training.checkpoint import Checkpoint
+from inktex.training.inkset import save_inkset
+from inktex.training.recipes import named
+
+from ..training import synthetic
+from ..training.tiny_pretraining import SETTINGS
+
+
+def written(path: Path, **content: Any) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("name", [each.stem for each in sorted(BUILT_IN.glob("*.json"))])
+def test_what_comes_with_inktex_can_be_trained(name: str) -> None:
+    study = Study.read(name)
+    Studying(study, Path("x.inkset"), [], Path("runs"))  # reads the budget
+    for arm in study.arms:
+        named(arm.recipe).override({**study.settings, **arm.settings})
+    assert len({each.name for each in study.arms}) == len(study.arms) > 1
+
+
+def test_a_study_is_read(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "mine.json",
+        budget="20cpu-m",
+        settings={"seed": 3, "optimisation.precision": "fp32"},
+        pretraining={"first": {"recipe": "mask_and_match", "share": 0.5}},
+        arms={
+            "plain": {"recipe": "coverage", "settings": {"model.coverage": False}},
+            "few labels": {"recipe": "mask_and_match", "encoder": "first", "labels": 0.1},
+        },
+    )
+    assert Study.read(str(path)) == Study(
+        "20cpu-m",
+        {"seed": "3", "optimisation.precision": "fp32"},
+        (Pretraining("first", "mask_and_match", {}, 0.5),),
+        (
+            Arm("plain", "coverage", {"model.coverage": "false"}),
+            Arm("few labels", "mask_and_match", {}, 1.0, 0.1, "first"),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"budget": "1h"}, "arms: expected an object, found nothing"),
+        ({"budget": 3, "arms": {}}, "budget: expected text, found int '3'"),
+        ({"budget": "1h", "arms": {"a": {}}}, r"arms\['a'\].recipe: expected text"),
+        ({"budget": "1h", "arms": {"a": {"recipe": "abm", "share": 2}}}, "share above 0"),
+        (
+            {"budget": "1h", "arms": {"a": {"recipe": "abm", "encoder": "b"}}},
+            r"arms\['a'\].encoder: expected one of \[\]",
+        ),
+        ({"budget": "1h", "arms": {}, "arm": {}}, "arm: expected one of arms, budget"),
+        ([], "the document: expected an object"),
+    ],
+)
+def test_a_bad_study_says_what_was_expected(tmp_path: Path, content: Any, told: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=told):
+        Study.read(str(path))
+
+
+def test_an_unknown_study_is_told_those_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected a study out of .*recipes.* found 'recipe'"):
+        Study.read("recipe")
+    (tmp_path / "half.json").write_text("{")
+    with pytest.raises(DataError, match="expected a study in JSON"):
+        Study.read(str(tmp_path / "half.json"))
+
+
+def test_it_goes_on_where_it_was_left(tmp_path: Path) -> None:
+    arm = Arm("one / two", "edge", {"seed": "2"}, 0.5, 0.25)
+    studying = Studying(Study("20steps", {"seed": "1"}, (), (arm,)), Path("x.inkset"), [], tmp_path)
+    command = studying.command(arm)
+    place = str(tmp_path / "one---two")
+    assert command[:6] == ["train", "x.inkset", "--budget", "10steps", "-o", place]
+    assert command[-6:] == ["--share", "0.25", "--recipe", "edge", "--set", "seed=2"]
+    (tmp_path / "one---two").mkdir()
+    left = synthetic.checkpoint()
+    left.save(studying.last(arm))
+    resumed = studying.command(arm)
+    assert resumed[-2:] == ["--resume", str(studying.last(arm))]
+    assert "--recipe" not in resumed
+    done = replace(left, progress=replace(left.progress, steps=10))
+    done.save(studying.last(arm))
+    assert studying.command(arm) == []
+
+
+def test_a_row_has_a_cell_for_every_column() -> None:
+    score = {"exact": 0.5, "token_error_rate": 0.25}
+    outcome = Outcome("a", 10, 20, 1, 90.0, 95.0, 1.25, 12.5, {"2014": score, "2016": score})
+    for tests in ([], ["2014"], ["2014", "2016"]):
+        assert len(outcome.cells(tests)) == len(header(tests))
+    assert outcome.cells(["2014"]) == ["a", "10", "20", "2", "1.250", "12.5", "50.0", "25.0"]
+
+
+def test_trainings_are_run_compared_and_not_run_again(
+    tmp_path: Path, inktex: Callable[..., Result]
+) -> None:
+    data, test = tmp_path / "data.inkset", tmp_path / "test.inkset"
+    save_inkset(data, synthetic.expressions(40))
+    save_inkset(test, synthetic.expressions(3))
+    path = written(
+        tmp_path / "mine.json",
+        budget="2steps",
+        settings=SETTINGS,
+        pretraining={"first": {"recipe": "mask_and_match"}},
+        arms={
+            "pre-trained": {"recipe": "mask_and_match", "encoder": "first"},
+            "half": {"recipe": "mask_and_match", "labels": 0.5, "share": 0.5},
+        },
+    )
+    folder = tmp_path / "runs"
+    arguments = ("benchmark", "study", path, data, "--test", test, "-o", folder)
+    done = inktex(*arguments, "--jobs", "2", "--threads", "1")
+    assert done.exit_code == 0, done.output
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert [row.split("|")[1].strip() for row in rows] == ["arm", "pre-trained", "half"]
+    found = json.loads((folder / "study.json").read_text())
+    assert found["budget"] == "2steps"
+    whole, half = found["outcomes"]
+    assert half["expressions"] == pytest.approx(whole["expressions"] / 2, abs=1)
+    assert (whole["steps"], half["steps"]) == (2, 1)
+    assert half["cpu_s"] > 0
+    assert half["validation_loss"] > 1
+    assert whole["tests"]["test"]["count"] == 3
+    started = Checkpoint.load(folder / "pre-trained" / "last.safetensors")
+    assert started.recipe.name == "mask_and_match"
+    log = (folder / "pre-trained.log").read_text()
+    assert "took the encoder over" in log
+    again = inktex(*arguments)
+    assert again.exit_code == 0, again.output
+    assert (folder / "pre-trained.log").read_text() == log
+
+
+def test_a_training_that_fails_is_named(tmp_path: Path, inktex: Callable[..., Result]) -> None:
+    path = written(tmp_path / "s.json", budget="1steps", arms={"lost": {"recipe": "edge"}})
+    done = inktex("benchmark", "study", path, tmp_path / "no.inkset", "-o", tmp_path / "runs")
+    assert done.exit_code == 2
+    assert "failed, see" in done.stderr
+    assert "expected a data set" in (tmp_path / "runs" / "lost.log").read_text()
