@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -283,7 +284,7 @@ class Studying:
 
     def place(self, name: str) -> Path:
         """The folder of a part."""
-        return self.folder / name.replace(" ", "-").replace("/", "-")
+        return self.folder / re.sub(r"[^0-9A-Za-z]+", "-", name)
 
     def last(self, part: Pretraining | Arm) -> Path:
         """The file that a part leaves, and from which it resumes."""

@@ -89,10 +89,10 @@ def test_it_goes_on_where_it_was_left(tmp_path: Path) -> None:
     arm = Arm("one / two", "edge", {"seed": "2"}, 0.5, 0.25)
     studying = Studying(Study("20steps", {"seed": "1"}, (), (arm,)), Path("x.inkset"), [], tmp_path)
     command = studying.command(arm)
-    place = str(tmp_path / "one---two")
+    place = str(tmp_path / "one-two")
     assert command[:6] == ["train", "x.inkset", "--budget", "10steps", "-o", place]
     assert command[-6:] == ["--share", "0.25", "--recipe", "edge", "--set", "seed=2"]
-    (tmp_path / "one---two").mkdir()
+    (tmp_path / "one-two").mkdir()
     left = synthetic.checkpoint()
     left.save(studying.last(arm))
     resumed = studying.command(arm)
