@@ -14,17 +14,28 @@ _PATH = click.Path(path_type=Path)
 @click.option("-o", "--output", required=True, type=_PATH, help="The bundle to write, a folder.")
 @click.option("--beams", default=1, show_default=True, help="That a search follows by default.")
 @click.option("--licence", help="Of the weights; by default that of CROHME.")
-def export(checkpoint: Path, output: Path, beams: int, licence: str | None) -> None:
+@click.option(
+    "--to",
+    "targets",
+    default="onnx",
+    show_default=True,
+    metavar="LIST",
+    help="For which runtimes, the preferred one first: onnx, openvino.",
+)
+def export(checkpoint: Path, output: Path, beams: int, licence: str | None, targets: str) -> None:
     """Write a checkpoint as a bundle: encoder graph, step graph, manifest, golden arrays.
 
     \b
-    Example:
+    Examples:
       inktex export runs/edge/last.safetensors -o my-bundle
+      inktex export runs/edge/last.safetensors -o my-bundle --to openvino,onnx
     """
     from ..training.checkpoint import Checkpoint
-    from .onnx_bundle import WEIGHTS_LICENCE, export_bundle
+    from .checkpoint_bundle import WEIGHTS_LICENCE, export_bundle
 
-    bundle = export_bundle(Checkpoint.load(checkpoint), output, licence or WEIGHTS_LICENCE, beams)
+    names = [name.strip() for name in targets.split(",") if name.strip()]
+    source = Checkpoint.load(checkpoint)
+    bundle = export_bundle(source, output, licence or WEIGHTS_LICENCE, beams, names)
     for name, record in bundle.manifest.files.items():
         click.echo(f"{record.size:>12,}  {output / name}")
 
@@ -40,9 +51,15 @@ def export(checkpoint: Path, output: Path, beams: int, licence: str | None) -> N
     show_default=True,
     help="Formulas taken of it.",
 )
+@click.option("--runtime", default="all", show_default=True, help="onnxruntime, openvino or all.")
 @click.option("--precision", default="all", show_default=True, help="fp32, int8 or all.")
 def verify(
-    bundle: Path, checkpoint: Path | None, ink: Path | None, limit: int, precision: str
+    bundle: Path,
+    checkpoint: Path | None,
+    ink: Path | None,
+    limit: int,
+    runtime: str,
+    precision: str,
 ) -> None:
     """Prove that a bundle computes what torch computed; exit status 2 if it does not.
 
@@ -66,10 +83,10 @@ def verify(
     variants = [
         each
         for each in opened.manifest.variants
-        if each.target == "onnxruntime" and precision in ("all", each.precision)
+        if runtime in ("all", each.target) and precision in ("all", each.precision)
     ]
     if not variants:
-        opened.variant("onnxruntime", precision)
+        opened.variant(runtime, precision)  # says which there are
     reports = [compare_with_golden(opened, each) for each in variants]
     if source is not None:
         reports += [compare_with_torch(opened, each, source, chosen) for each in variants]

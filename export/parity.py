@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from ..core.bundle import Bundle
 from ..core.manifest import Variant
 from ..core.recognizer import prepare_image
+from ..runtimes.graph_model import Arrays, Graph, Graphs
+from ..runtimes.openvino_runtime import openvino_graphs
 from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression
 from ..training.recognizer import STRIDE
 from .graphs import EncoderGraph, StepGraph, read_greedily
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -83,24 +83,19 @@ class ParityReport:
         return "\n".join(lines)
 
 
-class Graphs:
-    """The two graphs of a variant in ONNX Runtime, with plain arrays in and out."""
+def graphs_of(bundle: Bundle, variant: Variant) -> Graphs:
+    """The two graphs of a variant on its runtime, on one thread, with plain arrays in and out."""
+    if variant.target == "openvino":
+        return openvino_graphs(bundle, variant, threads=1)
+    return Graphs(_onnx_graph(bundle.read(variant.encoder)), _onnx_graph(bundle.read(variant.step)))
 
-    def __init__(self, bundle: Bundle, variant: Variant) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._sessions = {
-            part: onnxruntime.InferenceSession(
-                bundle.read(name), options, providers=["CPUExecutionProvider"]
-            )
-            for part, name in (("encoder", variant.encoder), ("step", variant.step))
-        }
 
-    def run(self, part: str, inputs: Arrays) -> Arrays:
-        """Outputs of "encoder" or "step", by name."""
-        session = self._sessions[part]
-        names = [each.name for each in session.get_outputs()]
-        return dict(zip(names, session.run(names, inputs), strict=True))
+def _onnx_graph(data: bytes) -> Graph:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
 def compare_with_torch(
@@ -121,7 +116,7 @@ def compare_with_torch(
     """
     network = checkpoint.trained_network()
     encoder, step = EncoderGraph(network), StepGraph(network)
-    graphs = Graphs(bundle, variant)
+    graphs = graphs_of(bundle, variant)
     rng = np.random.default_rng(seed)
     errors = _Errors()
     for number in range(shapes):
@@ -130,7 +125,7 @@ def compare_with_torch(
         images = _scribble(rng, batch, height, width)
         with torch.inference_mode():
             reference = [part.numpy() for part in encoder(torch.from_numpy(images))]
-        found = graphs.run("encoder", {"images": images})
+        found = graphs.encoder({"images": images})
         errors.add_all(found, reference)
         memory = {name: array[:1] for name, array in found.items()}
         _compare_steps(bundle, graphs, step, memory, beams, steps, rng, errors)
@@ -148,17 +143,16 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
     """The golden arrays in the bundle against what its graphs compute here: needs no torch
     weights, and tells whether this machine computes what the exporting one did."""
     golden = bundle.golden()
-    graphs = Graphs(bundle, variant)
+    graphs = graphs_of(bundle, variant)
     errors = _Errors()
-    memory = graphs.run("encoder", {"images": golden["encoder.images"]})
+    memory = graphs.encoder({"images": golden["encoder.images"]})
     for name, array in memory.items():
         errors.add(name, array, golden[f"encoder.{name}"])
     state = _initial_state(bundle, memory, 1, bundle.manifest.decoding.max_length)
     vocabulary = bundle.manifest.vocabulary
     token, written = vocabulary.sos, []
     for position in range(bundle.manifest.decoding.max_length):
-        out = graphs.run(
-            "step",
+        out = graphs.step(
             {
                 "tokens": np.array([token]),
                 "position": np.array([position]),
@@ -234,7 +228,7 @@ def _compare_steps(
         with torch.inference_mode():
             tensors = [torch.from_numpy(array) for array in inputs.values()]
             reference = [part.numpy() for part in step(*tensors)]
-        found = graphs.run("step", inputs)
+        found = graphs.step(inputs)
         errors.add_all(found, reference)
         state = {each.input: found[each.output] for each in bundle.manifest.interface.state}
 

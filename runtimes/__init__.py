@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from ..core.bundle import Bundle
+    from ..core.manifest import Variant
     from ..core.recognizer import Recognizer
+    from ..core.step_model import StepModel
 
 GROUP = "inktex.runtimes"
 DEFAULT_BUNDLE = Path(__file__).parent / "data" / "default"
@@ -46,7 +48,7 @@ def load(
         RuntimeUnavailable: no such runtime, or it is not installed.
     """
     from ..core.bundle import Bundle
-    from ..core.errors import BundleError, RuntimeUnavailable
+    from ..core.errors import BundleError
     from ..core.recognizer import Recognizer
 
     if bundle is None and not DEFAULT_BUNDLE.is_dir():
@@ -55,13 +57,30 @@ def load(
             "installed without it; install it again, or name a bundle of your own"
         )
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle or DEFAULT_BUNDLE)
+    _, model = choose(opened, runtime, precision, threads)
+    return Recognizer(model, opened.manifest)
+
+
+def choose(
+    bundle: Bundle, runtime: str = "auto", precision: str = "auto", threads: int | None = None
+) -> tuple[Variant, StepModel[Any, Any]]:
+    """The first variant of a bundle, in its order of preference, that can run here, and its model.
+
+    Args:
+        runtime, precision, threads: as `load` takes them.
+
+    Raises:
+        BundleError, RuntimeUnavailable: as `load`.
+    """
+    from ..core.errors import RuntimeUnavailable
+
     variants = [
         variant
-        for variant in opened.manifest.variants
+        for variant in bundle.manifest.variants
         if runtime in ("auto", variant.target) and precision in ("auto", variant.precision)
     ]
     if not variants:
-        opened.variant(runtime, precision)  # says which there are
+        bundle.variant(runtime, precision)  # says which there are
     installed = runtimes()
     reasons = []
     for variant in variants:
@@ -71,11 +90,11 @@ def load(
             continue
         try:
             make = installed[variant.target].load()
-            return Recognizer(make(opened, variant, threads), opened.manifest)
+            return variant, make(bundle, variant, threads)
         except (ImportError, RuntimeUnavailable) as error:
             reasons.append(f"{variant.target}: {error}")
     raise RuntimeUnavailable(
-        f"{opened.path}: no runtime here runs this bundle's variants: "
+        f"{bundle.path}: no runtime here runs this bundle's variants: "
         + "; ".join(dict.fromkeys(reasons))
     )
 

@@ -68,6 +68,12 @@ class _Outcome:
     help="The recognizer to use. [default: the one that comes with inktex]",
 )
 @click.option(
+    "--runtime",
+    default="auto",
+    metavar="NAME",
+    help="What runs the recognizer; `inktex runtimes` lists them. [default: the bundle's first]",
+)
+@click.option(
     "--precision",
     default="auto",
     metavar="NAME",
@@ -91,6 +97,7 @@ def recognize(
     nbest: int,
     as_json: bool,
     bundle: str | None,
+    runtime: str,
     precision: str,
     threads: int | None,
     grammar: bool,
@@ -110,7 +117,8 @@ def recognize(
     sources = list(find_sources(paths))
     workers = min(threads or default_threads(), len(sources))
     # Many small formulas: one thread each, several at a time, is faster than the other way round.
-    recognizer = load(bundle, precision=precision, threads=threads if workers == 1 else 1)
+    alone = threads if workers == 1 else 1
+    recognizer = load(bundle, runtime, precision, alone)
 
     read = partial(_read, recognizer, beam=beam, nbest=nbest, constrain=grammar)
 

@@ -42,6 +42,12 @@ Examples:
     help="The recognizer to look into. [default: the one that comes with inktex]",
 )
 @click.option(
+    "--runtime",
+    default="auto",
+    metavar="NAME",
+    help="What runs the recognizer; `inktex runtimes` lists them. [default: the bundle's first]",
+)
+@click.option(
     "--precision",
     default="auto",
     metavar="NAME",
@@ -59,6 +65,7 @@ def explain(
     layer: int | None,
     beam: int | None,
     bundle: str | None,
+    runtime: str,
     precision: str,
     grammar: bool,
 ) -> None:
@@ -74,7 +81,7 @@ def explain(
         raise click.UsageError("expected -o PICTURE.png, --json, or both, found neither")
     if output is not None:
         _check_output(output)
-    recognizer = load(bundle, precision=precision)
+    recognizer = load(bundle, runtime, precision)
     found = recognizer.explain(path, beam=beam, constrain=grammar, name=str(path))
     found.maps(layer)  # raises where there is no such layer, before anything is written
     if output is not None:

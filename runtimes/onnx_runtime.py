@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from ..core.attention import COVERAGE, on_all_cells
 from ..core.bundle import Bundle, GraphSpec, Interface, TensorSpec, Variant
 from ..core.errors import BundleError, InputError, RuntimeUnavailable
-from .processors import default_threads
-
-_FIRST_LENGTH = 32  # steps that a cache has room for at first: most formulas are shorter
-_MASKED = -5e3  # a cell with less bias than this has weight 0 in float32: exp(-5000)
+from .graph_model import FIRST_LENGTH, compact_memory, longest
+from .processors import checked_threads
 
 
 @dataclass(frozen=True)
@@ -71,24 +69,11 @@ class OnnxRuntimeModel:
     """
 
     def __init__(self, bundle: Bundle, variant: Variant, threads: int | None = None) -> None:
-        threads = default_threads() if threads is None else threads
-        if threads < 1:
-            raise InputError(f"threads: expected 1 or more, found {threads}")
+        threads = checked_threads(threads)
         self.interface: Interface = bundle.manifest.interface
         self.threads = threads
         self.vocabulary_size = len(bundle.manifest.vocabulary)
-        self.max_length = min(
-            bundle.manifest.decoding.max_length,
-            *(
-                size
-                for state in self.interface.state
-                if state.length_axis is not None
-                and isinstance(
-                    size := self.interface.step[state.input].shape[state.length_axis], int
-                )
-            ),
-            1 << 30,
-        )
+        self.max_length = longest(bundle.manifest)
         self._ort = _onnxruntime()
         self._encoder = self._session(bundle, variant.encoder, self.interface.encoder, threads)
         # The products of one step are too small to share out: waking a second thread costs more
@@ -117,8 +102,15 @@ class OnnxRuntimeModel:
         for tensor in self.interface.memory:
             binding.bind_output(tensor.name, "cpu")
         self._encoder.run_with_iobinding(binding)
-        outputs = binding.get_outputs()
-        return [self._memory(outputs, number) for number in range(len(images))]
+        outputs = [output.numpy() for output in binding.get_outputs()]
+        memories = []
+        for number in range(len(images)):
+            one = [array[number : number + 1] for array in outputs]
+            names = [spec.name for spec in self.interface.memory]
+            found = compact_memory(self.interface, dict(zip(names, one, strict=True)))
+            values = {name: self._value(array) for name, array in found.arrays.items()}
+            memories.append(OrtMemory(values, found.sizes, found.kept))
+        return memories
 
     def start(self, memory: OrtMemory, beams: int) -> OrtState:
         """The state before the first token: zeros, for `beams` hypotheses."""
@@ -234,35 +226,6 @@ class OnnxRuntimeModel:
                 )
         return session
 
-    def _memory(self, outputs: list[Any], number: int) -> OrtMemory:
-        """The memory of image `number` of a batch, without the cells that are masked."""
-        specs = self.interface.memory
-        alone = outputs[0].shape()[0] == 1
-        arrays = [output.numpy()[number : number + 1] for output in outputs]
-        keep = None
-        for spec, array in zip(specs, arrays, strict=True):
-            if spec.name == self.interface.memory_bias:
-                allowed = array.reshape(-1) > _MASKED
-                if allowed.any() and not allowed.all():
-                    keep = allowed
-        if all(spec.axis("cells") is None for spec in specs):
-            keep = None  # a grid of rows and columns is left whole
-        values = {}
-        sizes: dict[str, int] = {}
-        for spec, array, output in zip(specs, arrays, outputs, strict=True):
-            axis = spec.axis("cells")
-            if axis is not None and keep is not None:
-                array = np.compress(keep, array, axis=axis)
-                values[spec.name] = self._value(np.ascontiguousarray(array))
-            else:
-                values[spec.name] = output if alone else self._value(array.copy())
-            sizes |= {
-                name: size
-                for name, size in zip(spec.shape, array.shape, strict=True)
-                if isinstance(name, str)
-            }
-        return OrtMemory(values, sizes, keep)
-
     def _value(self, array: NDArray[Any]) -> Any:
         """An ONNX Runtime value on the memory of `array`, which it keeps alive."""
         return self._ort.OrtValue.ortvalue_from_numpy(array)
@@ -297,7 +260,7 @@ class _Buffers:
         self._views: dict[int, _Views] = {}
         self._serials = count()
         self._current = [-1, -1]
-        self.length = min(_FIRST_LENGTH, model.max_length)
+        self.length = min(FIRST_LENGTH, model.max_length)
 
     def state(self, slot: int, beams: int, position: int) -> OrtState:
         """The state now in buffer `slot`; any older one there is used up."""

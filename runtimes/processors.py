@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from ..core.errors import InputError
+
 MOST_THREADS = 4
 """More threads than this gain nothing on graphs as small as a formula's."""
 
@@ -17,6 +19,19 @@ MOST_THREADS = 4
 def default_threads() -> int:
     """The threads to use when nobody says: `available_processors`, at most `MOST_THREADS`."""
     return min(MOST_THREADS, available_processors())
+
+
+def checked_threads(threads: int | None) -> int:
+    """The threads that were asked for, or `default_threads()`.
+
+    Raises:
+        InputError: fewer than one.
+    """
+    if threads is None:
+        return default_threads()
+    if threads < 1:
+        raise InputError(f"threads: expected 1 or more, found {threads}")
+    return threads
 
 
 def available_processors(root: Path = Path("/")) -> int:

@@ -24,7 +24,7 @@ def test_a_checkpoint_is_exported_and_verified(
     # the graphs of this checkpoint as they were traced already: that takes seconds
     traced = iter(bundle.read(name) for name in ("encoder.fp32.onnx", "step.fp32.onnx"))
     monkeypatch.setattr(
-        "inktex.export.onnx_bundle.to_onnx", lambda *_: onnx.load_from_string(next(traced))
+        "inktex.export.checkpoint_bundle.to_onnx", lambda *_: onnx.load_from_string(next(traced))
     )
     checkpoint, path = checkpoint_file(tmp_path), tmp_path / "exported"
     result = inktex("export", checkpoint, "-o", path, "--licence", "public domain")

@@ -11,9 +11,9 @@ from onnx import numpy_helper
 from torch import nn
 
 from inktex.core.bundle import Bundle
+from inktex.export.checkpoint_bundle import export_bundle
 from inktex.export.graphs import EncoderGraph, StepGraph, folded
-from inktex.export.onnx_bundle import export_bundle
-from inktex.export.parity import Graphs, compare_with_golden, compare_with_torch
+from inktex.export.parity import compare_with_golden, compare_with_torch, graphs_of
 from inktex.runtimes import load
 from inktex.training.checkpoint import Checkpoint
 from inktex.training.decoding import reader
@@ -91,9 +91,9 @@ def test_every_step_is_that_of_torch(
     bundle: Bundle, checkpoint: Checkpoint, height: int, width: int, beams: int
 ) -> None:
     rng = np.random.default_rng(0)
-    graphs = Graphs(bundle, bundle.manifest.variants[0])
+    graphs = graphs_of(bundle, bundle.manifest.variants[0])
     images = rng.random((2, 1, height, width), np.float32)
-    encoded = graphs.run("encoder", {"images": images})
+    encoded = graphs.encoder({"images": images})
     network = network_of(checkpoint)
     step = StepGraph(network)
     with torch.inference_mode():
@@ -108,14 +108,13 @@ def test_every_step_is_that_of_torch(
         names = [each.input for each in bundle.manifest.interface.state]
         for number in range(4):
             tokens, position = rng.integers(2, 12, beams), np.array([number])
-            found = graphs.run(
-                "step",
+            found = graphs.step(
                 {
                     "tokens": tokens,
                     "position": position,
                     **memory,
                     **dict(zip(names, state, strict=True)),
-                },
+                }
             )
             expected = step(
                 torch.from_numpy(tokens), torch.from_numpy(position), *tensors, *reference

@@ -11,7 +11,7 @@ import pytest
 from inktex.core.bundle import Bundle
 from inktex.core.errors import BundleError, QuantizationError
 from inktex.core.preparation import prepare_image
-from inktex.export.parity import Graphs, compare_with_torch
+from inktex.export.parity import compare_with_torch, graphs_of
 from inktex.quantization.onnx_int8 import MIN_SAMPLES, _Folder, add_int8, dynamic_int8
 from inktex.runtimes import load
 from inktex.training.checkpoint import Checkpoint
@@ -71,12 +71,12 @@ def test_wide_graphs_get_smaller() -> None:
 
 
 def test_8_bits_are_close_to_32(bundle: Bundle, quantized: Bundle) -> None:
-    exact, rough = (Graphs(quantized, each) for each in quantized.manifest.variants[::-1])
+    exact, rough = (graphs_of(quantized, each) for each in quantized.manifest.variants[::-1])
     image = prepare_image(
         [stroke.astype(np.float64) for stroke in expressions(21)[20].strokes],
         bundle.manifest.preprocessing,
     )
-    one, other = (graphs.run("encoder", {"images": image}) for graphs in (exact, rough))
+    one, other = (graphs.encoder({"images": image}) for graphs in (exact, rough))
     np.testing.assert_array_equal(one["memory_bias"], other["memory_bias"])
     inked = one["memory_bias"][0] == 0
     for name in ("memory_keys", "memory_values"):
@@ -91,7 +91,7 @@ def test_8_bits_are_close_to_32(bundle: Bundle, quantized: Bundle) -> None:
         "cache_values": np.zeros((2, 1, 2, 24, 8), np.float32),
         "coverage": np.zeros((2, 1, 2, image.size // 64), np.float32),
     }
-    log_probs, rough_log_probs = (g.run("step", inputs)["log_probs"] for g in (exact, rough))
+    log_probs, rough_log_probs = (g.step(inputs)["log_probs"] for g in (exact, rough))
     likely = log_probs > -10  # <pad> and <sos> are far below
     assert 0 < np.abs(log_probs - rough_log_probs)[likely].max() < 0.5
 

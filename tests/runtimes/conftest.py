@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from inktex.core.bundle import (
@@ -201,3 +202,13 @@ def tiny_bundle(
 ) -> Bundle:
     """A bundle whose answers make no sense and are always the same."""
     return write_bundle(tmp_path_factory.mktemp("tiny") / "bundle", tiny_manifest, tiny_graphs)
+
+
+@pytest.fixture
+def images() -> NDArray[np.float32]:
+    """Three images with ink in about half of their 16 x 16 cells."""
+    random = np.random.default_rng(5)
+    images = random.random((3, 1, 48, 80), dtype=np.float32)
+    cells = random.random((3, 1, 3, 5)) < 0.5
+    images *= cells.repeat(16, axis=2).repeat(16, axis=3)
+    return images

@@ -164,7 +164,7 @@ def checkpoint_file(folder: Path) -> Path:
 
 def bundle(factory: pytest.TempPathFactory) -> Bundle:
     """`checkpoint()` exported, once for all tests of a run."""
-    from inktex.export.onnx_bundle import export_bundle
+    from inktex.export.checkpoint_bundle import export_bundle
 
     path = factory.getbasetemp() / "tiny-bundle"
     return Bundle.open(path) if path.exists() else export_bundle(checkpoint(), path)

@@ -9,8 +9,8 @@ import torch
 from inktex.core.bundle import Bundle
 from inktex.core.errors import DataError
 from inktex.core.preparation import prepare_image
+from inktex.export.checkpoint_bundle import export_bundle
 from inktex.export.graphs import EncoderGraph, StepGraph, read_greedily
-from inktex.export.onnx_bundle import export_bundle
 from inktex.runtimes import load
 from inktex.training.batches import Batch, collate, draw
 from inktex.training.recipes import named, recipe_from_dict

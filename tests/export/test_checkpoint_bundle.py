@@ -11,9 +11,9 @@ import torch
 from inktex.core.bundle import Bundle
 from inktex.core.errors import BundleError
 from inktex.core.rendering import MARGIN_PX, PEN_PX, SYMBOL_PX
+from inktex.export.checkpoint_bundle import WEIGHTS_LICENCE, export_bundle
 from inktex.export.graphs import EncoderGraph, StepGraph
-from inktex.export.onnx_bundle import WEIGHTS_LICENCE, export_bundle
-from inktex.export.parity import Graphs
+from inktex.export.parity import graphs_of
 from inktex.export.to_onnx import check_interface
 from inktex.runtimes import load
 from inktex.training.checkpoint import Checkpoint
@@ -63,7 +63,7 @@ def test_the_encoder_takes_any_batch_and_size(
 ) -> None:
     images = np.random.default_rng(0).random((batch, 1, height, width), np.float32)
     images *= images > 0.9
-    found = Graphs(bundle, bundle.manifest.variants[0]).run("encoder", {"images": images})
+    found = graphs_of(bundle, bundle.manifest.variants[0]).encoder({"images": images})
     with torch.inference_mode():
         expected = EncoderGraph(checkpoint.trained_network())(torch.from_numpy(images))
     for (name, array), tensor in zip(found.items(), expected, strict=True):
@@ -85,7 +85,7 @@ def test_the_step_takes_any_number_of_beams_cells_and_steps(
         inputs[spec.name] = rng.normal(size=shape).astype(spec.dtype)
     inputs["tokens"] = rng.integers(3, 12, beams)
     inputs["position"] = np.array([length - 1])
-    found = Graphs(bundle, bundle.manifest.variants[0]).run("step", inputs)
+    found = graphs_of(bundle, bundle.manifest.variants[0]).step(inputs)
     step = StepGraph(checkpoint.trained_network())
     with torch.inference_mode():
         expected = step(*(torch.from_numpy(array) for array in inputs.values()))
@@ -108,7 +108,7 @@ def test_an_export_replaces_a_bundle_but_nothing_else(
     graphs = iter(
         onnx.load_from_string(bundle.read(name)) for name in ("encoder.fp32.onnx", "step.fp32.onnx")
     )
-    monkeypatch.setattr("inktex.export.onnx_bundle.to_onnx", lambda *_: next(graphs))
+    monkeypatch.setattr("inktex.export.checkpoint_bundle.to_onnx", lambda *_: next(graphs))
     path = tmp_path / "taken"
     path.mkdir()
     (path / "thesis.tex").write_text("all of it")

@@ -1,0 +1,53 @@
+"""An ONNX graph as OpenVINO's own format, the intermediate representation."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ..core.errors import ExportError, RuntimeUnavailable
+from ..core.interface import GraphSpec
+
+
+def to_openvino(model: onnx.ModelProto, spec: GraphSpec) -> dict[str, bytes]:
+    """The files of the graph, by name: `graph.xml` and `graph.bin`, weights in float32.
+
+    Args:
+        spec: the interface that it must have.
+
+    Raises:
+        RuntimeUnavailable: openvino is not installed.
+        ExportError: OpenVINO cannot read the graph, or gives it another interface.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise RuntimeUnavailable(
+            f"OpenVINO cannot be loaded ({error}); install it with `pip install openvino`"
+        ) from error
+    try:
+        converted = openvino.Core().read_model(model.SerializeToString(), b"")
+    except RuntimeError as error:
+        raise ExportError(f"OpenVINO cannot read {model.graph.name}: {error}") from error
+    for wanted, ports in ((spec.inputs, converted.inputs), (spec.outputs, converted.outputs)):
+        found = [_told(port) for port in ports]
+        expected = [(each.name, each.dtype, _sizes(each.shape)) for each in wanted]
+        if found != expected:
+            raise ExportError(f"expected the tensors {expected} for OpenVINO, found {found}")
+    with tempfile.TemporaryDirectory(prefix="inktex-") as place:
+        path = Path(place) / "graph.xml"
+        openvino.save_model(converted, path, compress_to_fp16=False)
+        return {file.name: file.read_bytes() for file in sorted(Path(place).iterdir())}
+
+
+def _told(port: Any) -> tuple[str, str, list[int]]:
+    """Name, dtype and shape of an input or output, -1 where it is dynamic."""
+    shape = [-1 if axis.is_dynamic else axis.get_length() for axis in port.partial_shape]
+    return port.get_any_name(), port.element_type.to_dtype().name, shape
+
+
+def _sizes(shape: tuple[int | str, ...]) -> list[int]:
+    return [size if isinstance(size, int) else -1 for size in shape]

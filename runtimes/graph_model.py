@@ -1,0 +1,209 @@
+"""A `StepModel` over two graphs that take and give plain arrays, for any runtime that has no more
+to offer: an adapter loads the graphs, and this keeps account of memory, state and beams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.attention import COVERAGE, on_all_cells
+from ..core.errors import BundleError, InputError
+from ..core.interface import Interface
+from ..core.manifest import Manifest
+
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+Graph: TypeAlias = Callable[[Mapping[str, NDArray[Any]]], Arrays]
+"""Inputs by name to outputs by name; the outputs stay as they are when it is called again. May be
+called from several threads at once."""
+
+FIRST_LENGTH = 32
+"""Steps that a cache has room for at first: most formulas are shorter."""
+_MASKED = -5e3  # a cell with less bias than this has weight 0 in float32: exp(-5000)
+
+
+class Graphs(NamedTuple):
+    """The two graphs of a variant, loaded."""
+
+    encoder: Graph
+    step: Graph
+
+
+@dataclass(frozen=True)
+class GraphMemory:
+    """What is known of one image before the first token.
+
+    Attributes:
+        arrays: by tensor name, batch 1; masked cells are left out.
+        sizes: of its dynamic axes, by name: how many cells are left, or rows and columns.
+        kept: bool `[cells]`, which cells of the image are left; None where all are.
+    """
+
+    arrays: Arrays
+    sizes: dict[str, int]
+    kept: NDArray[np.bool_] | None
+
+
+class GraphState(NamedTuple):
+    """The state of some hypotheses.
+
+    arrays: by the names of the step's inputs
+    position: steps made
+    memory: that it was started with
+    """
+
+    arrays: Arrays
+    position: int
+    memory: GraphMemory
+
+
+class GraphModel:
+    """A `StepModel`; may be used from several threads at once.
+
+    Attributes:
+        max_length: steps that can be made.
+    """
+
+    def __init__(self, manifest: Manifest, graphs: Graphs) -> None:
+        self.interface: Interface = manifest.interface
+        self.vocabulary_size = len(manifest.vocabulary)
+        self.max_length = longest(manifest)
+        self.graphs = graphs
+
+    def encode(self, images: NDArray[np.float32]) -> list[GraphMemory]:
+        """images float32 `[batch, 1, height, width]`, ink 1 on 0 -> one memory an image"""
+        outputs = self.graphs.encoder({self.interface.image: np.ascontiguousarray(images)})
+        return [
+            compact_memory(
+                self.interface,
+                {name: array[number : number + 1] for name, array in outputs.items()},
+            )
+            for number in range(len(images))
+        ]
+
+    def start(self, memory: GraphMemory, beams: int) -> GraphState:
+        """The state before the first token: zeros, for `beams` hypotheses."""
+        sizes = {**memory.sizes, "beams": beams, "length": min(FIRST_LENGTH, self.max_length)}
+        specs = [self.interface.step[each.input] for each in self.interface.state]
+        return GraphState(
+            {
+                spec.name: np.zeros(
+                    [sizes[size] if isinstance(size, str) else size for size in spec.shape],
+                    spec.dtype,
+                )
+                for spec in specs
+            },
+            0,
+            memory,
+        )
+
+    def step(
+        self, tokens: NDArray[np.int64], memory: GraphMemory, state: GraphState
+    ) -> tuple[NDArray[np.float32], GraphState]:
+        """tokens int64 `[beams]` -> log-probabilities float32 `[beams, vocabulary]` and the next
+        state.
+
+        Raises:
+            InputError: the state's cache is full.
+        """
+        outputs = self.graphs.step(
+            {
+                self.interface.tokens: tokens,
+                self.interface.position: np.array([state.position]),
+                **memory.arrays,
+                **self._with_room(state),
+            }
+        )
+        following = {each.input: outputs[each.output] for each in self.interface.state}
+        log_probs = outputs[self.interface.log_probs].astype(np.float32, copy=False)
+        return log_probs, GraphState(following, state.position + 1, memory)
+
+    def reorder(self, state: GraphState, order: NDArray[np.int64]) -> GraphState:
+        """The state whose beam i is beam `order[i]` of `state`; nothing is copied for 0, 1, 2, …"""
+        specs = {name: self.interface.step[name].shape.index("beams") for name in state.arrays}
+        beams = next((state.arrays[name].shape[axis] for name, axis in specs.items()), len(order))
+        if len(order) == beams and np.array_equal(order, np.arange(beams)):
+            return state
+        return GraphState(
+            {name: array.take(order, specs[name]) for name, array in state.arrays.items()},
+            state.position,
+            state.memory,
+        )
+
+    def coverage(self, state: GraphState) -> NDArray[np.float32]:
+        """The sum of the attention in all steps up to `state`, of its first beam.
+
+        Returns:
+            float32 `[layers, heads, cells]`, all cells of the image, row by row, masked with 0.
+
+        Raises:
+            BundleError: the decoder keeps no coverage.
+        """
+        if COVERAGE not in state.arrays:
+            raise BundleError(
+                f"expected a state named {COVERAGE!r}, found only {list(state.arrays)}"
+            )
+        spec = self.interface.step[COVERAGE]
+        return on_all_cells(state.arrays[COVERAGE], spec, state.memory.kept)
+
+    def _with_room(self, state: GraphState) -> Arrays:
+        """The state's arrays, with caches twice as long where they are full."""
+        if state.position >= self.max_length:
+            raise InputError(
+                f"expected at most {self.max_length} tokens, as the decoder counts, found more; "
+                "decode with a smaller max_length"
+            )
+        arrays = dict(state.arrays)
+        for each in self.interface.state:
+            axis = each.length_axis
+            if axis is None or self.interface.step[each.input].shape[axis] != "length":
+                continue
+            array = arrays[each.input]
+            length = array.shape[axis]
+            if state.position >= length:
+                more = [(0, 0)] * array.ndim
+                more[axis] = (0, min(2 * length, self.max_length) - length)
+                arrays[each.input] = np.pad(array, more)
+        return arrays
+
+
+def longest(manifest: Manifest) -> int:
+    """The steps that a search may make: what the manifest says, or less where a cache is fixed."""
+    interface = manifest.interface
+    lengths = [
+        interface.step[each.input].shape[each.length_axis]
+        for each in interface.state
+        if each.length_axis is not None
+    ]
+    fixed = [length for length in lengths if isinstance(length, int)]
+    return min([manifest.decoding.max_length, *fixed])
+
+
+def compact_memory(interface: Interface, arrays: Mapping[str, NDArray[Any]]) -> GraphMemory:
+    """The memory of one image without the cells that are masked: three to five times smaller.
+
+    Args:
+        arrays: the outputs of the encoder, batch 1.
+    """
+    kept = None
+    if interface.memory_bias and any(spec.axis("cells") is not None for spec in interface.memory):
+        allowed = arrays[interface.memory_bias].reshape(-1) > _MASKED
+        if allowed.any() and not allowed.all():
+            kept = allowed
+    found: Arrays = {}
+    sizes: dict[str, int] = {}
+    for spec in interface.memory:
+        array, axis = arrays[spec.name], spec.axis("cells")
+        if axis is not None and kept is not None:
+            array = np.compress(kept, array, axis=axis)
+        found[spec.name] = np.ascontiguousarray(array)
+        sizes |= {
+            name: size
+            for name, size in zip(spec.shape, array.shape, strict=True)
+            if isinstance(name, str)
+        }
+    return GraphMemory(found, sizes, kept)

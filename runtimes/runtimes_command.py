@@ -1,0 +1,61 @@
+"""`inktex runtimes`: which runtimes are here, which are missing, and what would be chosen."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--bundle",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Whose variants to choose from. [default: the one that comes with inktex]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+def runtimes(bundle: str | None, as_json: bool) -> None:
+    """List the runtimes, the machine, and what `auto` would choose of a bundle.
+
+    \b
+    Examples:
+      inktex runtimes
+      inktex runtimes --bundle my-bundle --json
+    """
+    from ..core.bundle import Bundle
+    from ..core.errors import RuntimeUnavailable
+    from . import DEFAULT_BUNDLE, choose
+    from .catalogue import Machine, statuses
+
+    opened = Bundle.open(bundle or DEFAULT_BUNDLE)
+    variants = [f"{each.target} {each.precision}" for each in opened.manifest.variants]
+    chosen: str | None
+    try:
+        variant = choose(opened)[0]
+        chosen, why = f"{variant.target} {variant.precision}", ""
+    except RuntimeUnavailable as error:
+        chosen, why = None, str(error)
+    machine, found = Machine.present(), statuses()
+    if as_json:
+        facts = {
+            "runtimes": [each.to_dict() for each in found],
+            "machine": machine.to_dict(),
+            "bundle": str(opened.path),
+            "variants": variants,
+            "auto": chosen,
+        }
+        click.echo(json.dumps(facts))
+        return
+    width = max(len(each.name) for each in found)
+    for each in found:
+        here = each.version or f"missing: {each.install}"
+        click.echo(f"{each.name:<{width}}  {here:<28}  {each.runs_on}")
+    memory = "" if machine.memory_gb is None else f", {machine.memory_gb:g} GB"
+    instructions = ", ".join(machine.instructions) or "unknown instructions"
+    click.echo(
+        f"\nmachine: {machine.system} {machine.architecture}, {machine.processors} processors to "
+        f"use{memory}; {instructions}"
+    )
+    click.echo(f"bundle:  {opened.path}: {', '.join(variants)}")
+    click.echo(f"auto:    {chosen or why}")

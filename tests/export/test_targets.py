@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import onnx
+import pytest
+
+from inktex.core.errors import ExportError, RuntimeUnavailable
+from inktex.core.interface import TensorSpec
+from inktex.export.targets import OnnxGraphs, variants_for
+
+from ..training import synthetic
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> OnnxGraphs:
+    bundle = synthetic.bundle(tmp_path_factory)
+    variant = bundle.variant("onnxruntime")
+    encoder, step = (
+        onnx.load_from_string(bundle.read(name)) for name in (variant.encoder, variant.step)
+    )
+    return OnnxGraphs(encoder, step, bundle.manifest.interface)
+
+
+def test_each_target_has_its_variant_and_files(graphs: OnnxGraphs) -> None:
+    variants, files = variants_for(["openvino", "onnx", "openvino"], graphs)
+    assert [(each.target, each.precision) for each in variants] == [
+        ("openvino", "fp32"),
+        ("onnxruntime", "fp32"),
+    ]
+    assert sorted(files) == [
+        "encoder.fp32.onnx",
+        "encoder.fp32.openvino/graph.bin",
+        "encoder.fp32.openvino/graph.xml",
+        "step.fp32.onnx",
+        "step.fp32.openvino/graph.bin",
+        "step.fp32.openvino/graph.xml",
+    ]
+
+
+@pytest.mark.parametrize("names", [[], ["tensorflow"], ["onnx", "openvin"]])
+def test_an_unknown_target_is_told_those_that_there_are(
+    graphs: OnnxGraphs, names: list[str]
+) -> None:
+    with pytest.raises(ExportError, match="expected targets out of onnx, openvino, found"):
+        variants_for(names, graphs)
+
+
+def test_openvino_must_give_the_interface(graphs: OnnxGraphs) -> None:
+    interface = graphs.interface
+    other = replace(
+        interface.encoder,
+        inputs=(TensorSpec("images", "float32", ("batch", 3, "height", "width")),),
+    )
+    wrong = graphs._replace(interface=replace(interface, encoder=other))
+    with pytest.raises(ExportError, match="for OpenVINO, found"):
+        variants_for(["openvino"], wrong)
+
+
+def test_what_is_needed_is_named(graphs: OnnxGraphs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(RuntimeUnavailable, match="pip install openvino"):
+        variants_for(["openvino"], graphs)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from inktex.core.errors import InputError
+from inktex.core.interface import GraphSpec, TensorSpec
+from inktex.core.manifest import Manifest
+from inktex.runtimes.graph_model import FIRST_LENGTH, Arrays, GraphModel, Graphs, longest
+
+
+def with_length(manifest: Manifest, length: int | str, steps: int = 100) -> Manifest:
+    """The tiny manifest with caches of another length."""
+
+    def lengthened(spec: TensorSpec) -> TensorSpec:
+        shape = list(spec.shape)
+        if "cache" in spec.name:
+            shape[3] = length
+        return replace(spec, shape=tuple(shape))
+
+    step = manifest.interface.step
+    graph = GraphSpec(tuple(map(lengthened, step.inputs)), tuple(map(lengthened, step.outputs)))
+    return replace(
+        manifest,
+        interface=replace(manifest.interface, step=graph),
+        decoding=replace(manifest.decoding, max_length=steps),
+    )
+
+
+def test_the_shortest_limit_counts(tiny_manifest: Manifest) -> None:
+    assert longest(with_length(tiny_manifest, 24, 100)) == 24
+    assert longest(with_length(tiny_manifest, 24, 10)) == 10
+    assert longest(with_length(tiny_manifest, "length", 100)) == 100
+
+
+def test_caches_grow_and_keep_what_they_hold(tiny_manifest: Manifest) -> None:
+    """A step that writes its position into the cache, as a decoder writes its keys."""
+    manifest = with_length(tiny_manifest, "length")
+    lengths: list[int] = []
+
+    def encoder(inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
+        return {
+            "memory_keys": np.zeros((1, 1, 2, 6, 4), np.float32),
+            "memory_values": np.zeros((1, 1, 2, 6, 4), np.float32),
+            "memory_bias": np.zeros((1, 6), np.float32),
+        }
+
+    def step(inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
+        cache = inputs["cache_keys"].copy()
+        position = int(inputs["position"][0])
+        assert cache[0, 0, 0, :position, 0].tolist() == list(range(1, position + 1))
+        cache[:, :, :, position] = position + 1
+        lengths.append(cache.shape[3])
+        return {
+            "log_probs": np.zeros((len(inputs["tokens"]), 14), np.float32),
+            "next_cache_keys": cache,
+            "next_cache_values": inputs["cache_values"],
+            "next_coverage": inputs["coverage"],
+        }
+
+    model = GraphModel(manifest, Graphs(encoder, step))
+    [memory] = model.encode(np.zeros((1, 1, 32, 48), np.float32))
+    state = model.start(memory, 2)
+    for _ in range(100):
+        _, state = model.step(np.array([1, 1]), memory, state)
+    assert list(dict.fromkeys(lengths)) == [FIRST_LENGTH, 64, 100]
+    with pytest.raises(InputError, match="at most 100 tokens"):
+        model.step(np.array([1, 1]), memory, state)
