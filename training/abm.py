@@ -98,8 +98,10 @@ def abm() -> Recipe:
             warmup=0.0,
             weight_decay=1e-4,
             gradient_clip=100.0,
+            # published: 16 captions a step; in one batch they would take 25 GB
             batch_size=16,
-            max_pixels=900_000,
+            max_pixels=400_000,
+            accumulate=4,
         ),
         rendering=CANONICAL,
     )

@@ -97,7 +97,7 @@ def mask_and_match() -> Recipe:
         "mask_and_match",
         MaskAndMatchModel(),
         CrossEntropy(),
-        # dense blocks keep all their layers' features for the way back
-        Optimisation(max_pixels=1_000_000),
+        # dense blocks keep all their layers' features for the way back: 25 GB a million pixels
+        Optimisation(max_pixels=400_000, accumulate=4),
         rendering=CANONICAL,
     )

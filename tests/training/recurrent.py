@@ -36,6 +36,7 @@ def recipe(name: str, **settings: str) -> Recipe:
         "model.max_length": "24",
         "optimisation.batch_size": "4",
         "optimisation.max_pixels": "60000",
+        "optimisation.accumulate": "1",
         "optimisation.precision": "fp32",
         "rendering.symbol_px": "16",
         "rendering.pen_px": "1.75",

@@ -28,6 +28,7 @@ SETTINGS = {
     "model.layers": "2",
     "model.max_length": "24",
     "optimisation.batch_size": "4",
+    "optimisation.accumulate": "1",
     "optimisation.precision": "fp32",
     "rendering.symbol_px": "16",
     "rendering.pen_px": "1.75",
