@@ -87,6 +87,7 @@ def graphs_of(bundle: Bundle, variant: Variant) -> Graphs:
     """The two graphs of a variant on its runtime, on one thread, with plain arrays in and out."""
     if variant.target == "openvino":
         return openvino_graphs(bundle, variant, threads=1)
+    # ONNX Runtime knows its own format from ONNX
     return Graphs(_onnx_graph(bundle.read(variant.encoder)), _onnx_graph(bundle.read(variant.step)))
 
 

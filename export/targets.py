@@ -11,6 +11,7 @@ from ..core.errors import ExportError
 from ..core.interface import GraphSpec, Interface
 from ..core.manifest import Variant
 from .to_openvino import to_openvino
+from .to_ort import to_ort
 
 Files = dict[str, bytes]
 
@@ -46,9 +47,16 @@ def _openvino(graphs: OnnxGraphs) -> tuple[Variant, Files]:
     }
 
 
+def _ort(graphs: OnnxGraphs) -> tuple[Variant, Files]:
+    """For ONNX Runtime Mobile."""
+    variant = Variant("ort", "fp32", "encoder.fp32.ort", "step.fp32.ort")
+    return variant, {variant.encoder: to_ort(graphs.encoder), variant.step: to_ort(graphs.step)}
+
+
 TARGETS: dict[str, Callable[[OnnxGraphs], tuple[Variant, Files]]] = {
     "onnx": _onnx,
     "openvino": _openvino,
+    "ort": _ort,
 }
 
 

@@ -33,6 +33,7 @@ class Known:
 
 KNOWN = (
     Known("onnxruntime", "onnxruntime", "any processor; comes with inktex"),
+    Known("ort", "onnxruntime", "the same, from its own format: small builds for phones"),
     Known("openvino", "openvino", "processors of Intel, AMD and Arm"),
 )
 

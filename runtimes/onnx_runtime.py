@@ -58,7 +58,7 @@ class OnnxRuntimeModel:
 
     Args:
         bundle: as `Bundle.open` gives it.
-        variant: one whose graphs are ONNX files.
+        variant: one whose graphs are ONNX files, or in ONNX Runtime's own format (.ort).
         threads: threads of the encoder, by default `default_threads()`.
 
     Raises:
@@ -199,7 +199,8 @@ class OnnxRuntimeModel:
         options.enable_mem_pattern = False  # one pattern would be kept for every size of image
         options.log_severity_level = 4  # what goes wrong is raised; nothing else to tell a user
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.load_model_format", "ONNX")
+        kind = "ORT" if name.endswith(".ort") else "ONNX"
+        options.add_session_config_entry("session.load_model_format", kind)
         try:
             session = self._ort.InferenceSession(
                 bundle.read(name), options, providers=["CPUExecutionProvider"]

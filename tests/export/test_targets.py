@@ -24,18 +24,21 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> OnnxGraphs:
 
 
 def test_each_target_has_its_variant_and_files(graphs: OnnxGraphs) -> None:
-    variants, files = variants_for(["openvino", "onnx", "openvino"], graphs)
+    variants, files = variants_for(["openvino", "onnx", "openvino", "ort"], graphs)
     assert [(each.target, each.precision) for each in variants] == [
         ("openvino", "fp32"),
         ("onnxruntime", "fp32"),
+        ("ort", "fp32"),
     ]
     assert sorted(files) == [
         "encoder.fp32.onnx",
         "encoder.fp32.openvino/graph.bin",
         "encoder.fp32.openvino/graph.xml",
+        "encoder.fp32.ort",
         "step.fp32.onnx",
         "step.fp32.openvino/graph.bin",
         "step.fp32.openvino/graph.xml",
+        "step.fp32.ort",
     ]
 
 
@@ -43,7 +46,7 @@ def test_each_target_has_its_variant_and_files(graphs: OnnxGraphs) -> None:
 def test_an_unknown_target_is_told_those_that_there_are(
     graphs: OnnxGraphs, names: list[str]
 ) -> None:
-    with pytest.raises(ExportError, match="expected targets out of onnx, openvino, found"):
+    with pytest.raises(ExportError, match="expected targets out of onnx, openvino, ort, found"):
         variants_for(names, graphs)
 
 

@@ -22,6 +22,7 @@ from inktex.runtimes.graph_model import GraphModel
 
 from .plain_model import EOS, SOS, PlainModel
 
+RUNTIMES = ("onnxruntime", "openvino", "ort")
 Model: TypeAlias = AttentiveModel[Any, Any]
 
 
@@ -39,7 +40,7 @@ def bundle(
     return write_bundle(path, replace(tiny_manifest, variants=variants), {**files})
 
 
-@pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
+@pytest.fixture(scope="module", params=RUNTIMES)
 def model(request: pytest.FixtureRequest, bundle: Bundle) -> Model:
     make = runtimes()[request.param].load()
     made: Model = make(bundle, bundle.variant(request.param), 1)
@@ -166,13 +167,13 @@ def test_several_threads_at_once(model: Model, images: NDArray[np.float32]) -> N
 
 
 def test_threads_must_be_one_or_more(bundle: Bundle) -> None:
-    for name in ("onnxruntime", "openvino"):
+    for name in RUNTIMES:
         with pytest.raises(InputError, match="threads: expected 1 or more, found 0"):
             runtimes()[name].load()(bundle, bundle.variant(name), 0)
 
 
 def test_a_graph_of_another_interface_is_refused(bundle: Bundle) -> None:
-    for name in ("onnxruntime", "openvino"):
+    for name in RUNTIMES:
         variant = bundle.variant(name)
         turned = replace(variant, encoder=variant.step, step=variant.encoder)
         with pytest.raises(BundleError, match="not as the manifest"):
