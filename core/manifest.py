@@ -79,6 +79,8 @@ class Variant:
         precision: "fp32", "int8", …
         encoder, step: file names; two variants may share a file.
         exp_rate: what was measured with exactly these files, free JSON.
+        limits: the greatest size of some dynamic axes, by name, where the target wants one
+            declared: "height" and "width" of the image, "cells", "beams", …
     """
 
     target: str
@@ -86,6 +88,7 @@ class Variant:
     encoder: str
     step: str
     exp_rate: JsonObject = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,19 @@ def _read_variant(fields: Fields) -> Variant:
         encoder=fields.text("encoder"),
         step=fields.text("step"),
         exp_rate=fields.mapping("exp_rate"),
+        limits=_read_limits(fields),
     )
+
+
+def _read_limits(fields: Fields) -> dict[str, int]:
+    if "limits" not in fields.content:  # as bundles were before there were any
+        return {}
+    limits = fields.nested("limits")
+    found = {name: limits.whole(name) for name in limits.content}
+    for name, most in found.items():
+        if most < 1:
+            limits.note(limits.path(name), "a size of 1 or more", most)
+    return found
 
 
 def _read_record(fields: Fields) -> FileRecord:

@@ -13,10 +13,9 @@ from ..core.bundle import Bundle, golden_npz, write_bundle
 from ..core.manifest import Decoding, Manifest
 from ..training.checkpoint import Checkpoint
 from ..training.preprocessing import preprocessing
-from ..training.recognizer import STRIDE, Recognizer
 from .golden import golden_arrays
 from .graphs import EncoderGraph, StepGraph
-from .targets import OnnxGraphs, variants_for
+from .targets import GraphSource, example_inputs, variants_for
 from .to_onnx import to_onnx
 
 WEIGHTS_LICENCE = "CC BY-NC-SA 3.0, non-commercial (trained on CROHME)"
@@ -45,11 +44,11 @@ def export_bundle(
     encoder, step = EncoderGraph(network), StepGraph(network)
     interface = network.interface()
     prepared = preprocessing(checkpoint.recipe.rendering)
-    images = torch.zeros(2, 1, 3 * STRIDE, 5 * STRIDE)
-    images[:, :, 8:20, 8:60] = 1.0
-    encoder_model = to_onnx(encoder, {"images": images}, interface.encoder)
-    step_model = to_onnx(step, _step_example(network), interface.step)
-    variants, graphs = variants_for(targets, OnnxGraphs(encoder_model, step_model, interface))
+    encoder_model = to_onnx(encoder, example_inputs(interface.encoder), interface.encoder)
+    step_model = to_onnx(step, example_inputs(interface.step), interface.step)
+    variants, graphs = variants_for(
+        targets, GraphSource(encoder_model, step_model, interface, network)
+    )
     manifest = Manifest(
         vocabulary=checkpoint.vocabulary,
         interface=interface,
@@ -65,18 +64,6 @@ def export_bundle(
         "golden.npz": golden_npz(golden_arrays(encoder, step, checkpoint.vocabulary, prepared)),
     }
     return write_bundle(path, manifest, files)
-
-
-def _step_example(network: Recognizer) -> dict[str, torch.Tensor]:
-    """Inputs of the step with sizes that no fixed axis has, so that none is frozen by chance."""
-    sizes = {"beams": 3, "cells": 37, "rows": 5, "columns": 7, "length": 21}
-    return {
-        each.name: torch.zeros(
-            [sizes[size] if isinstance(size, str) else size for size in each.shape],
-            dtype=getattr(torch, each.dtype),
-        )
-        for each in network.interface().step.inputs
-    }
 
 
 def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _PATH = click.Path(path_type=Path)
     default="onnx",
     show_default=True,
     metavar="LIST",
-    help="For which runtimes, the preferred one first: onnx, openvino, ort.",
+    help="For which runtimes, the preferred one first: onnx, openvino, ort, executorch.",
 )
 def export(checkpoint: Path, output: Path, beams: int, licence: str | None, targets: str) -> None:
     """Write a checkpoint as a bundle: encoder graph, step graph, manifest, golden arrays.
@@ -51,9 +51,7 @@ def export(checkpoint: Path, output: Path, beams: int, licence: str | None, targ
     show_default=True,
     help="Formulas taken of it.",
 )
-@click.option(
-    "--runtime", default="all", show_default=True, help="onnxruntime, openvino, ort or all."
-)
+@click.option("--runtime", default="all", show_default=True, help="One runtime's variants only.")
 @click.option("--precision", default="all", show_default=True, help="fp32, int8 or all.")
 def verify(
     bundle: Path,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..core.bundle import Bundle
 from ..core.manifest import Variant
 from ..core.recognizer import prepare_image
+from ..runtimes.executorch_runtime import executorch_graphs
 from ..runtimes.graph_model import Arrays, Graph, Graphs
 from ..runtimes.openvino_runtime import openvino_graphs
 from ..training.checkpoint import Checkpoint
@@ -87,6 +88,8 @@ def graphs_of(bundle: Bundle, variant: Variant) -> Graphs:
     """The two graphs of a variant on its runtime, on one thread, with plain arrays in and out."""
     if variant.target == "openvino":
         return openvino_graphs(bundle, variant, threads=1)
+    if variant.target == "executorch":
+        return executorch_graphs(bundle, variant, threads=1)
     # ONNX Runtime knows its own format from ONNX
     return Graphs(_onnx_graph(bundle.read(variant.encoder)), _onnx_graph(bundle.read(variant.step)))
 

@@ -1,4 +1,4 @@
-"""What a bundle can be made for: each target's files from the same two ONNX graphs."""
+"""What a bundle can be made for: each target's files from the same recognizer."""
 
 from __future__ import annotations
 
@@ -6,39 +6,50 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import onnx
+import torch
+from torch import nn
 
 from ..core.errors import ExportError
 from ..core.interface import GraphSpec, Interface
 from ..core.manifest import Variant
+from ..training.recognizer import STRIDE, Recognizer
+from .graphs import EncoderGraph, StepGraph
+from .to_executorch import LIMITS, to_executorch
 from .to_openvino import to_openvino
 from .to_ort import to_ort
 
 Files = dict[str, bytes]
 
 
-class OnnxGraphs(NamedTuple):
-    """The two graphs of a recognizer in float32, and what they take and give."""
+class GraphSource(NamedTuple):
+    """What targets are made from, in float32.
+
+    encoder, step: the two graphs of a recognizer
+    interface: what they take and give
+    network: the recognizer itself, for targets that want torch's view of it
+    """
 
     encoder: onnx.ModelProto
     step: onnx.ModelProto
     interface: Interface
+    network: Recognizer | None = None
 
 
-def _onnx(graphs: OnnxGraphs) -> tuple[Variant, Files]:
+def _onnx(source: GraphSource) -> tuple[Variant, Files]:
     """For ONNX Runtime."""
     variant = Variant("onnxruntime", "fp32", "encoder.fp32.onnx", "step.fp32.onnx")
     return variant, {
-        variant.encoder: graphs.encoder.SerializeToString(),
-        variant.step: graphs.step.SerializeToString(),
+        variant.encoder: source.encoder.SerializeToString(),
+        variant.step: source.step.SerializeToString(),
     }
 
 
-def _openvino(graphs: OnnxGraphs) -> tuple[Variant, Files]:
+def _openvino(source: GraphSource) -> tuple[Variant, Files]:
     """For OpenVINO: a folder for each graph."""
     variant = Variant("openvino", "fp32", "encoder.fp32.openvino", "step.fp32.openvino")
     parts: list[tuple[str, onnx.ModelProto, GraphSpec]] = [
-        (variant.encoder, graphs.encoder, graphs.interface.encoder),
-        (variant.step, graphs.step, graphs.interface.step),
+        (variant.encoder, source.encoder, source.interface.encoder),
+        (variant.step, source.step, source.interface.step),
     ]
     return variant, {
         f"{name}/{file}": data
@@ -47,21 +58,71 @@ def _openvino(graphs: OnnxGraphs) -> tuple[Variant, Files]:
     }
 
 
-def _ort(graphs: OnnxGraphs) -> tuple[Variant, Files]:
+def _ort(source: GraphSource) -> tuple[Variant, Files]:
     """For ONNX Runtime Mobile."""
     variant = Variant("ort", "fp32", "encoder.fp32.ort", "step.fp32.ort")
-    return variant, {variant.encoder: to_ort(graphs.encoder), variant.step: to_ort(graphs.step)}
+    return variant, {variant.encoder: to_ort(source.encoder), variant.step: to_ort(source.step)}
 
 
-TARGETS: dict[str, Callable[[OnnxGraphs], tuple[Variant, Files]]] = {
+def _executorch(source: GraphSource) -> tuple[Variant, Files]:
+    """For ExecuTorch with XNNPACK."""
+    if source.network is None:
+        raise ExportError("expected a checkpoint to write for ExecuTorch, found only ONNX graphs")
+    network = source.network
+    limits = limits_of(source.interface, network.max_length)
+    variant = Variant("executorch", "fp32", "encoder.fp32.pte", "step.fp32.pte", limits=limits)
+    parts: list[tuple[str, nn.Module, GraphSpec]] = [
+        (variant.encoder, EncoderGraph(network), source.interface.encoder),
+        (variant.step, StepGraph(network), source.interface.step),
+    ]
+    return variant, {
+        name: to_executorch(module, example_inputs(spec), spec, limits)
+        for name, module, spec in parts
+    }
+
+
+def limits_of(interface: Interface, max_length: int) -> dict[str, int]:
+    """Greatest sizes of all dynamic axes of an interface, where a target wants them declared."""
+    known = {
+        **LIMITS,
+        "length": max_length,
+        "rows": LIMITS["height"] // STRIDE,
+        "columns": LIMITS["width"] // STRIDE,
+    }
+    specs = (*interface.encoder.inputs, *interface.encoder.outputs, *interface.step.inputs)
+    axes = {size for spec in specs for size in spec.shape if isinstance(size, str)}
+    return {name: known[name] for name in known if name in axes}
+
+
+def example_inputs(spec: GraphSpec) -> dict[str, torch.Tensor]:
+    """Inputs of a graph with sizes that no fixed axis has, so that none is frozen by chance; an
+    image has some ink."""
+    sizes = {
+        **{"batch": 2, "height": 3 * STRIDE, "width": 5 * STRIDE},
+        **{"beams": 3, "cells": 37, "rows": 5, "columns": 7, "length": 21},
+    }
+    examples = {
+        each.name: torch.zeros(
+            [sizes[size] if isinstance(size, str) else size for size in each.shape],
+            dtype=getattr(torch, each.dtype),
+        )
+        for each in spec.inputs
+    }
+    if "images" in examples:
+        examples["images"][:, :, 8:20, 8:60] = 1.0
+    return examples
+
+
+TARGETS: dict[str, Callable[[GraphSource], tuple[Variant, Files]]] = {
     "onnx": _onnx,
     "openvino": _openvino,
     "ort": _ort,
+    "executorch": _executorch,
 }
 
 
 def variants_for(
-    names: Sequence[str], graphs: OnnxGraphs
+    names: Sequence[str], source: GraphSource
 ) -> tuple[tuple[Variant, ...], dict[str, bytes]]:
     """The variants for some targets, in their order, and all their files.
 
@@ -77,7 +138,7 @@ def variants_for(
     variants: list[Variant] = []
     files: Files = {}
     for name in dict.fromkeys(names):
-        variant, made = TARGETS[name](graphs)
+        variant, made = TARGETS[name](source)
         variants.append(variant)
         files |= made
     return tuple(variants), files

@@ -54,7 +54,7 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Tensor], spec: GraphSpec) 
                 opset_version=OPSET,
                 input_names=[each.name for each in spec.inputs],
                 output_names=[each.name for each in spec.outputs],
-                dynamic_shapes=_by_parameter(module, list(shapes.values())),
+                dynamic_shapes=by_parameter(module, list(shapes.values())),
                 external_data=False,
                 verbose=False,
             )
@@ -80,7 +80,7 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Tensor], spec: GraphSpec) 
     return model
 
 
-def _by_parameter(module: nn.Module, shapes: list[dict[int, Any]]) -> tuple[Any, ...]:
+def by_parameter(module: nn.Module, shapes: list[dict[int, Any]]) -> tuple[Any, ...]:
     """The axes of every input, those that `*tensors` takes together as one tuple."""
     parameters = inspect.signature(module.forward).parameters.values()
     alone = sum(each.kind is not inspect.Parameter.VAR_POSITIONAL for each in parameters)

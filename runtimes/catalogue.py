@@ -35,6 +35,7 @@ KNOWN = (
     Known("onnxruntime", "onnxruntime", "any processor; comes with inktex"),
     Known("ort", "onnxruntime", "the same, from its own format: small builds for phones"),
     Known("openvino", "openvino", "processors of Intel, AMD and Arm"),
+    Known("executorch", "executorch", "Android and iOS, here through its Python bindings"),
 )
 
 

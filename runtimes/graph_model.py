@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -64,29 +65,51 @@ class GraphState(NamedTuple):
 class GraphModel:
     """A `StepModel`; may be used from several threads at once.
 
+    Args:
+        limits: of dynamic axes, as `Variant.limits`; where the batch's is 1, the images of a batch
+            are encoded one by one.
+
     Attributes:
         max_length: steps that can be made.
     """
 
-    def __init__(self, manifest: Manifest, graphs: Graphs) -> None:
+    def __init__(
+        self, manifest: Manifest, graphs: Graphs, limits: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         self.interface: Interface = manifest.interface
         self.vocabulary_size = len(manifest.vocabulary)
         self.max_length = longest(manifest)
         self.graphs = graphs
+        self.limits = limits
 
     def encode(self, images: NDArray[np.float32]) -> list[GraphMemory]:
-        """images float32 `[batch, 1, height, width]`, ink 1 on 0 -> one memory an image"""
+        """images float32 `[batch, 1, height, width]`, ink 1 on 0 -> one memory an image
+
+        Raises:
+            InputError: an image, or what is left of it, is larger than the graphs were made for.
+        """
+        if len(images) > self.limits.get("batch", len(images)):
+            return [memory for image in images for memory in self.encode(image[None])]
+        self._check(height=images.shape[2], width=images.shape[3])
         outputs = self.graphs.encoder({self.interface.image: np.ascontiguousarray(images)})
-        return [
+        memories = [
             compact_memory(
                 self.interface,
                 {name: array[number : number + 1] for name, array in outputs.items()},
             )
             for number in range(len(images))
         ]
+        for memory in memories:
+            self._check(**{name: size for name, size in memory.sizes.items() if name != "batch"})
+        return memories
 
     def start(self, memory: GraphMemory, beams: int) -> GraphState:
-        """The state before the first token: zeros, for `beams` hypotheses."""
+        """The state before the first token: zeros, for `beams` hypotheses.
+
+        Raises:
+            InputError: more of them than the graphs were made for.
+        """
+        self._check(beams=beams)
         sizes = {**memory.sizes, "beams": beams, "length": min(FIRST_LENGTH, self.max_length)}
         specs = [self.interface.step[each.input] for each in self.interface.state]
         return GraphState(
@@ -149,6 +172,15 @@ class GraphModel:
             )
         spec = self.interface.step[COVERAGE]
         return on_all_cells(state.arrays[COVERAGE], spec, state.memory.kept)
+
+    def _check(self, **sizes: int) -> None:
+        for name, size in sizes.items():
+            most = self.limits.get(name, size)
+            if size > most:
+                raise InputError(
+                    f"{name}: expected at most {most}, for which this variant was exported, found "
+                    f"{size}; give less, or use another runtime"
+                )
 
     def _with_room(self, state: GraphState) -> Arrays:
         """The state's arrays, with caches twice as long where they are full."""

@@ -28,7 +28,8 @@ def openvino_model(bundle: Bundle, variant: Variant, threads: int | None = None)
         BundleError: a graph that OpenVINO refuses, or that is not as the manifest says.
         InputError: fewer than one thread.
     """
-    return GraphModel(bundle.manifest, openvino_graphs(bundle, variant, threads))
+    graphs = openvino_graphs(bundle, variant, threads)
+    return GraphModel(bundle.manifest, graphs, variant.limits)
 
 
 def openvino_graphs(bundle: Bundle, variant: Variant, threads: int | None = None) -> Graphs:

@@ -176,3 +176,19 @@ def test_what_json_cannot_express_is_refused(manifest: Manifest) -> None:
     for value in (float("nan"), {1, 2}, b"bytes"):
         with pytest.raises(BundleError, match="cannot be written as JSON"):
             replace(manifest, provenance={"value": value}).to_json()
+
+
+def test_limits_are_kept_and_may_be_missing(manifest: Manifest) -> None:
+    first, *others = manifest.variants
+    limited = replace(first, limits={"height": 1024, "beams": 16})
+    written = replace(manifest, variants=(limited, *others)).to_json()
+    assert Manifest.from_json(written).variants[0] == limited
+    content = json.loads(manifest.to_json())
+    for variant in content["variants"]:
+        del variant["limits"]  # as bundles were before there were any
+    assert Manifest.from_json(json.dumps(content)) == manifest
+    content["variants"][0]["limits"] = {"beams": "many", "cells": 0}
+    with pytest.raises(BundleError) as error:
+        Manifest.from_json(json.dumps(content))
+    assert "variants[0].limits.beams: expected a whole number" in str(error.value)
+    assert "variants[0].limits.cells: expected a size of 1 or more" in str(error.value)

@@ -8,22 +8,22 @@ import pytest
 
 from inktex.core.errors import ExportError, RuntimeUnavailable
 from inktex.core.interface import TensorSpec
-from inktex.export.targets import OnnxGraphs, variants_for
+from inktex.export.targets import GraphSource, variants_for
 
 from ..training import synthetic
 
 
 @pytest.fixture(scope="module")
-def graphs(tmp_path_factory: pytest.TempPathFactory) -> OnnxGraphs:
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> GraphSource:
     bundle = synthetic.bundle(tmp_path_factory)
     variant = bundle.variant("onnxruntime")
     encoder, step = (
         onnx.load_from_string(bundle.read(name)) for name in (variant.encoder, variant.step)
     )
-    return OnnxGraphs(encoder, step, bundle.manifest.interface)
+    return GraphSource(encoder, step, bundle.manifest.interface)
 
 
-def test_each_target_has_its_variant_and_files(graphs: OnnxGraphs) -> None:
+def test_each_target_has_its_variant_and_files(graphs: GraphSource) -> None:
     variants, files = variants_for(["openvino", "onnx", "openvino", "ort"], graphs)
     assert [(each.target, each.precision) for each in variants] == [
         ("openvino", "fp32"),
@@ -44,13 +44,15 @@ def test_each_target_has_its_variant_and_files(graphs: OnnxGraphs) -> None:
 
 @pytest.mark.parametrize("names", [[], ["tensorflow"], ["onnx", "openvin"]])
 def test_an_unknown_target_is_told_those_that_there_are(
-    graphs: OnnxGraphs, names: list[str]
+    graphs: GraphSource, names: list[str]
 ) -> None:
-    with pytest.raises(ExportError, match="expected targets out of onnx, openvino, ort, found"):
+    with pytest.raises(
+        ExportError, match="expected targets out of onnx, openvino, ort, executorch, found"
+    ):
         variants_for(names, graphs)
 
 
-def test_openvino_must_give_the_interface(graphs: OnnxGraphs) -> None:
+def test_openvino_must_give_the_interface(graphs: GraphSource) -> None:
     interface = graphs.interface
     other = replace(
         interface.encoder,
@@ -61,7 +63,7 @@ def test_openvino_must_give_the_interface(graphs: OnnxGraphs) -> None:
         variants_for(["openvino"], wrong)
 
 
-def test_what_is_needed_is_named(graphs: OnnxGraphs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_needed_is_named(graphs: GraphSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(RuntimeUnavailable, match="pip install openvino"):
         variants_for(["openvino"], graphs)

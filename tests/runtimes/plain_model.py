@@ -17,9 +17,11 @@ Arrays = dict[str, NDArray[Any]]
 class PlainModel:
     """The same graphs as slowly and plainly as can be: numpy states, whole copies, all cells."""
 
-    def __init__(self, graphs: dict[str, bytes], bundle: Bundle) -> None:
-        self.encoder = onnxruntime.InferenceSession(graphs["encoder.onnx"])
-        self.decoder = onnxruntime.InferenceSession(graphs["step.onnx"])
+    def __init__(self, bundle: Bundle) -> None:
+        variant = bundle.variant("onnxruntime")
+        self.encoder = onnxruntime.InferenceSession(bundle.read(variant.encoder))
+        self.decoder = onnxruntime.InferenceSession(bundle.read(variant.step))
+        self.length = bundle.manifest.decoding.max_length
         self.interface = bundle.manifest.interface
         self.vocabulary_size = len(bundle.manifest.vocabulary)
 
@@ -32,7 +34,8 @@ class PlainModel:
         ]
 
     def start(self, memory: Arrays, beams: int) -> Arrays:
-        sizes = {"beams": beams, "cells": memory["memory_bias"].shape[1]}
+        cells = memory["memory_bias"].shape[1]
+        sizes = {"beams": beams, "cells": cells, "length": self.length}
         state: Arrays = {"position": np.zeros(1, np.int64)}
         for each in self.interface.state:
             shape = [sizes.get(str(size), size) for size in self.interface.step[each.input].shape]

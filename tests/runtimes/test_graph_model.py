@@ -70,3 +70,32 @@ def test_caches_grow_and_keep_what_they_hold(tiny_manifest: Manifest) -> None:
     assert list(dict.fromkeys(lengths)) == [FIRST_LENGTH, 64, 100]
     with pytest.raises(InputError, match="at most 100 tokens"):
         model.step(np.array([1, 1]), memory, state)
+
+
+def test_what_is_larger_than_was_declared_is_refused(tiny_manifest: Manifest) -> None:
+    calls = []
+
+    def encoder(inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
+        calls.append(inputs["images"].shape)
+        count, _, height, width = inputs["images"].shape
+        cells = height * width // 256
+        return {
+            "memory_keys": np.zeros((count, 1, 2, cells, 4), np.float32),
+            "memory_values": np.zeros((count, 1, 2, cells, 4), np.float32),
+            "memory_bias": np.zeros((count, cells), np.float32),
+        }
+
+    limits = {"batch": 1, "height": 64, "width": 128, "cells": 20, "beams": 3}
+    model = GraphModel(tiny_manifest, Graphs(encoder, lambda inputs: {}), limits)
+    memories = model.encode(np.zeros((2, 1, 48, 80), np.float32))
+    assert [memory.sizes["cells"] for memory in memories] == [15, 15]
+    assert calls == [(1, 1, 48, 80)] * 2  # one by one
+    for shape, told in (
+        ((80, 80), "height: expected at most 64"),
+        ((64, 96), "cells: .* found 24"),
+    ):
+        with pytest.raises(InputError, match=told):
+            model.encode(np.zeros((1, 1, *shape), np.float32))
+    model.start(memories[0], 3)
+    with pytest.raises(InputError, match="beams: expected at most 3, .* found 4"):
+        model.start(memories[0], 4)

@@ -1,0 +1,98 @@
+"""A module as an ExecuTorch program that XNNPACK runs: for Android and iOS."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import ExportError, RuntimeUnavailable
+from ..core.interface import GraphSpec
+from ..training.recognizer import STRIDE
+from .to_onnx import by_parameter
+
+LIMITS = {"batch": 1, "height": 1024, "width": 2048, "cells": 4096, "beams": 16}
+"""The greatest sizes of the dynamic axes: memory is planned for them. Cells with ink are far fewer
+than cells. A batch would multiply all of it."""
+
+
+def to_executorch(
+    module: nn.Module,
+    examples: Mapping[str, Tensor],
+    spec: GraphSpec,
+    limits: Mapping[str, int],
+) -> bytes:
+    """The program, with one method, `forward`.
+
+    Args:
+        module, examples, spec: as `to_onnx` takes them.
+        limits: greatest size of every dynamic axis; one of 1 becomes fixed.
+
+    Raises:
+        RuntimeUnavailable: executorch is not installed.
+        ExportError: the module cannot be exported, or lowered, with these axes dynamic.
+    """
+    with _quiet():
+        try:
+            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+            from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+        except ImportError as error:
+            raise RuntimeUnavailable(
+                f"ExecuTorch cannot be loaded ({error}); install it with `pip install executorch`"
+            ) from error
+    dims: dict[str, Any] = {}
+    for name, most in limits.items():
+        # both sides of an image are multiples of the stride, which tracing wants to know
+        step = STRIDE if name in ("height", "width") else 1
+        dims[name] = None if most == 1 else step * torch.export.Dim(name, min=1, max=most // step)
+    inputs = []
+    shapes = []
+    for each in spec.inputs:
+        example = examples[each.name]
+        for axis, size in enumerate(each.shape):
+            if isinstance(size, str) and dims[size] is None:
+                example = example.narrow(axis, 0, 1)
+        inputs.append(example.contiguous())
+        shapes.append(
+            {
+                axis: dims[size]
+                for axis, size in enumerate(each.shape)
+                if isinstance(size, str) and dims[size] is not None
+            }
+        )
+    try:
+        with _quiet():
+            program = torch.export.export(
+                module.eval(),
+                tuple(inputs),
+                dynamic_shapes=by_parameter(module, shapes),
+                strict=False,
+            )
+            lowered = to_edge_transform_and_lower(
+                program,
+                partitioner=[XnnpackPartitioner()],
+                compile_config=EdgeCompileConfig(_check_ir_validity=False),
+            )
+            return bytes(lowered.to_executorch().buffer)
+    except Exception as error:  # the exporters have no common error
+        raise ExportError(
+            f"{type(module).__name__} cannot be written for ExecuTorch: {error}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporters tell of their own insides: deprecations, libraries for GPUs."""
+    level = logging.root.manager.disable
+    try:
+        logging.disable(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
