@@ -97,5 +97,5 @@ def test_what_is_larger_than_was_declared_is_refused(tiny_manifest: Manifest) ->
         with pytest.raises(InputError, match=told):
             model.encode(np.zeros((1, 1, *shape), np.float32))
     model.start(memories[0], 3)
-    with pytest.raises(InputError, match="beams: expected at most 3, .* found 4"):
+    with pytest.raises(InputError, match=r"beams: expected at most 3, .* found 4"):
         model.start(memories[0], 4)
