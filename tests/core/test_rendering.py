@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import json
-import lzma
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +23,8 @@ from inktex.core.rendering import (
     typical_height,
 )
 
-Points = NDArray[np.float64]
+from .real_ink import Points, sampled
+
 Pixels = NDArray[np.uint8]
 
 
@@ -248,15 +246,6 @@ def test_a_block_of_ink_of_any_shape_is_drawn(shape: tuple[int, int]) -> None:
     assert image.dtype == np.uint8
     assert image.max() > 200
     assert max(image.shape) <= MAX_SIDE_PX + 2 * MARGIN_PX + 4
-
-
-def sampled(data_root: Path, name: str, step: int, count: int) -> list[list[Points]]:
-    with lzma.open(data_root / "crohme" / "strokes" / f"{name}.jsonl.xz", "rt") as file:
-        lines = list(islice(file, 0, step * count, step))
-    return [
-        [np.array(flat, float).reshape(-1, 2) for flat in json.loads(line)["strokes"]]
-        for line in lines
-    ]
 
 
 def test_canonical_bitmaps_come_out_as_their_ink_does(data_root: Path) -> None:
