@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from ..core.vocabulary import Vocabulary
 from .augmentation import Augmentation, bend, bend_image, turn
 from .inkset import Expression
 from .recognizer import STRIDE
-from .splicing import with_splices
+from .splicing import all_joints, with_splices
 from .two_scale_encoder import CELL
 
 DIRECTIONS = 2
@@ -236,12 +237,21 @@ class TrainingStream:
         self.longest = longest
         self.rendering = rendering
 
+    @cached_property
+    def _known(self) -> tuple[dict[int, list[int]], NDArray[np.int64]]:
+        """Where each expression can be cut, and how large it is drawn: the same in every epoch."""
+        return all_joints(self.expressions), drawn_sizes(self.expressions, self.rendering)
+
     def epoch(self, number: int) -> list[list[Expression]]:
         """The batches of an epoch: every expression once, some of them spliced with others."""
         rng = np.random.default_rng([self.seed, number])
         share = self.augmentation.splices
-        expressions = with_splices(self.expressions, share, self.longest, rng)
-        sizes = drawn_sizes(expressions, self.rendering)
+        cuts, sizes = self._known
+        expressions = with_splices(self.expressions, share, self.longest, rng, cuts)
+        sizes = sizes.copy()
+        for index, (made, plain) in enumerate(zip(expressions, self.expressions, strict=True)):
+            if made is not plain:
+                sizes[index] = _drawn_size(made, self.rendering)
         buckets = Buckets(sizes, self.batch_size, self.max_pixels)
         return [[expressions[index] for index in batch] for batch in buckets.plan(rng)]
 

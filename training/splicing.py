@@ -7,7 +7,7 @@ on strokes, with the operator as the joint: it stands on the line of both).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.random import Generator
@@ -72,16 +72,26 @@ def splice(left: Expression, cut: int, right: Expression, other_cut: int) -> Exp
     )
 
 
+def all_joints(expressions: Sequence[Expression]) -> dict[int, list[int]]:
+    """The joints of those expressions that have some, by their numbers."""
+    return {number: found for number, each in enumerate(expressions) if (found := joints(each))}
+
+
 def with_splices(
-    expressions: Sequence[Expression], share: float, longest: int, rng: Generator
+    expressions: Sequence[Expression],
+    share: float,
+    longest: int,
+    rng: Generator,
+    cuts: Mapping[int, Sequence[int]] | None = None,
 ) -> list[Expression]:
     """The expressions, of which about `share` are replaced by splices of themselves with others.
 
     Args:
         share: of the expressions that can be cut, 0..1.
         longest: a splice of more tokens is not made.
+        cuts: `all_joints(expressions)`, where that is known already.
     """
-    cuts = {number: found for number, each in enumerate(expressions) if (found := joints(each))}
+    cuts = all_joints(expressions) if cuts is None else cuts
     result = list(expressions)
     able = np.array(sorted(cuts), np.int64)
     for number in able[rng.random(len(able)) < share].tolist():

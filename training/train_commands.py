@@ -40,6 +40,9 @@ _COUNT = click.IntRange(min=0)
     "--devices", type=click.IntRange(min=1), help="Processes on this machine.  [default: 1]"
 )
 @click.option("--accelerator", default="auto", show_default=True, help="cpu, gpu or auto.")
+@click.option(
+    "--workers", type=_COUNT, help="Processes that draw.  [default: 0; with a GPU, a core each]"
+)
 def train(
     data: Path,
     recipe: str | None,
@@ -59,6 +62,7 @@ def train(
     tensorboard: bool,
     devices: int | None,
     accelerator: str,
+    workers: int | None,
 ) -> None:
     """Train a recognizer on an ink set until the budget is spent.
 
@@ -136,6 +140,7 @@ def train(
         vocabulary=read_vocabulary(vocabulary) if vocabulary else None,
         devices=devices,
         accelerator=accelerator,
+        workers=workers,
         watch=Watch(interval.amount, patience, keep, tensorboard),
     )
     say(

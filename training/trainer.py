@@ -12,10 +12,10 @@ from typing import Any
 
 import lightning
 import torch
-from torch.utils.data import DataLoader
 
 from ..core.errors import CheckpointError, DataError
 from ..core.vocabulary import Vocabulary
+from ..runtimes.processors import available_processors
 from .batches import TrainingStream
 from .budget import Budget
 from .budget_callback import BudgetCallback, Watch
@@ -27,7 +27,7 @@ from .precision import with_precision
 from .pretrained_encoder import load_encoder
 from .processes import Processes, say
 from .recipe import Optimisation, Recipe
-from .training_module import StreamDataset, TrainingModule
+from .training_module import StreamDataset, TrainingModule, loader
 from .warm_start import Source, grown, transfer
 
 _NORM_BATCHES = 60
@@ -48,6 +48,7 @@ def train(
     vocabulary: Vocabulary | None = None,
     devices: int | None = None,
     accelerator: str = "auto",
+    workers: int | None = None,
     watch: Watch | None = None,
 ) -> Checkpoint:
     """Train until the budget is spent or Ctrl-C; what was learnt is in `folder` either way.
@@ -63,6 +64,8 @@ def train(
         devices: processes on this machine, each of which takes its own batches; by default those
             that `torchrun` started, or one.
         accelerator: of Lightning: "cpu", "gpu" or "auto".
+        workers: processes that draw batches for each that trains; by default none where the
+            processor trains, which they would steal from, else a core each.
         watch: how it is watched.
 
     Returns:
@@ -145,13 +148,21 @@ def train(
         )
         skip = callback.progress.batches
         dataset = StreamDataset(stream, skip + trainer.global_rank, trainer.world_size)
-        trainer.fit(module, DataLoader(dataset, batch_size=None))
+        on_gpu = trainer.strategy.root_device.type != "cpu"
+        if workers is None:
+            workers = _drawers(processes) if on_gpu else 0
+        trainer.fit(module, loader(dataset, workers, pinned=on_gpu))
     if callback.interrupted:
         raise KeyboardInterrupt
     if callback.exhausted:
         say(f"ended early: no better ExpRate in {callback.progress.stale} validations")
     assert callback.checkpoint is not None
     return callback.checkpoint
+
+
+def _drawers(processes: Processes) -> int:
+    """Workers for each process, so that all cores but those that train draw."""
+    return max(available_processors() // processes.local - 1, 0)
 
 
 def _warm(
@@ -272,7 +283,8 @@ def _quiet_lightning() -> Iterator[None]:
     log.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            # rendering takes 1 ms of the 25 ms an expression costs: workers would only steal cores
+            # on a processor an expression takes 1 to 2 ms to draw and 25 to learn from: workers
+            # would only steal cores
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
             yield

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import lightning
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..core.vocabulary import Vocabulary
 from .batches import Batch, TrainingStream
@@ -17,13 +18,42 @@ from .recipe import Recipe
 
 
 class StreamDataset(IterableDataset[tuple[int, Batch]]):
-    """(epoch, batch): the one after `skip`, then every `stride`-th."""
+    """(epoch, batch): the one after `skip`, then every `stride`-th.
+
+    The workers of a loader share them out, so that in turn they give what one alone would.
+    """
 
     def __init__(self, stream: TrainingStream, skip: int, stride: int) -> None:
         self.stream, self.skip, self.stride = stream, skip, stride
 
     def __iter__(self) -> Iterator[tuple[int, Batch]]:
-        return self.stream.batches(self.skip, self.stride)
+        worker = get_worker_info()
+        number, count = (worker.id, worker.num_workers) if worker else (0, 1)
+        return self.stream.batches(self.skip + number * self.stride, count * self.stride)
+
+
+def loader(dataset: StreamDataset, workers: int, pinned: bool) -> DataLoader[tuple[int, Batch]]:
+    """The batches of a dataset in their order, drawn by so many processes beside this one.
+
+    Args:
+        workers: 0 draws them here, when they are asked for.
+        pinned: put them where an accelerator fetches them fast.
+    """
+    if not workers:
+        return DataLoader(dataset, batch_size=None, pin_memory=pinned)
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4,
+        pin_memory=pinned,
+        worker_init_fn=_leave_interruptions,
+    )
+
+
+def _leave_interruptions(worker: int) -> None:
+    """A Ctrl-C is for the training, which ends its workers when it has saved what was learnt."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class TrainingModule(lightning.LightningModule):

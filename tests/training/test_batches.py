@@ -31,6 +31,7 @@ from inktex.training.batches import (
 )
 from inktex.training.inkset import Expression
 from inktex.training.recognizer import STRIDE
+from inktex.training.training_module import StreamDataset, loader
 from inktex.training.two_scale_encoder import CELL
 
 from .synthetic import expression, expressions, vocabulary
@@ -351,3 +352,15 @@ def test_an_image_comes_to_the_scale_that_is_asked_for() -> None:
     assert abs(width - found.shape[1]) <= 8
     bent = draw(made, Augmentation(), np.random.default_rng(0)).image
     assert 0.5 < bent.shape[1] / wanted.shape[1] < 1.8
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_give_in_turn_what_one_alone_would(workers: int) -> None:
+    """Also where two processes train, each on every second batch."""
+    for stride in (1, 2):
+        alone = taken(iter(loader(StreamDataset(stream(), 3, stride), 0, pinned=False)), 7)
+        shared = iter(loader(StreamDataset(stream(), 3, stride), workers, pinned=False))
+        for (epoch, batch), (other, likewise) in zip(alone, taken(shared, 7), strict=True):
+            assert epoch == other
+            assert same(batch, likewise)
+        del shared
