@@ -196,8 +196,10 @@ class BudgetCallback(Callback):
                 stale=0 if rate > progress.best else progress.stale + 1,
                 kept=self.best.ranked(before, rate, progress.steps),
             )
-            self.report(trainer, module, {"validation": loss}, rate)
-            self.save(trainer, module)
+            try:
+                self.report(trainer, module, {"validation": loss}, rate)
+            finally:  # a log that cannot be written must not cost what was learnt
+                self.save(trainer, module)
             # only now is there no checkpoint left that counts on them
             self.best.prune(before, self.progress.kept)
         self.progress, self.validated = trainer.strategy.broadcast(

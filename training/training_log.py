@@ -70,7 +70,7 @@ class TrainingLog:
             "exp_rate": "" if report.exp_rate is None else round(report.exp_rate, 2),
         }
         try:
-            if self._columns:
+            if self._columns and row.keys() <= set(self._columns):
                 with self.path.open("a", newline="") as file:
                     csv.DictWriter(file, self._columns).writerow(row)
             else:
@@ -89,7 +89,9 @@ class TrainingLog:
             self._board.close()
 
     def _begin(self, row: Mapping[str, object]) -> None:
-        """Write the log anew up to the row, which tells the columns."""
+        """Write the log anew up to the row, which tells columns that there were not before."""
+        if self._columns:
+            self._before = read_log(self.path)
         names = [name for old in (*self._before, row) for name in old if name != "exp_rate"]
         self._columns = [*dict.fromkeys(names), "exp_rate"]
         with replacing(self.path) as partial, partial.open("w", newline="") as file:

@@ -35,6 +35,19 @@ def test_rows_are_added_and_read(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["log.csv"]
 
 
+def test_a_column_that_comes_later_is_added(tmp_path: Path) -> None:
+    """The loss of held-out captions is known only where there is a validation."""
+    log = TrainingLog(tmp_path)
+    log.write(report(1))
+    log.write(report(2))
+    log.write(report(3, 50.0, tokens=1.0, validation=0.7))
+    log.write(report(4, tokens=0.9))
+    rows = read_log(log.path)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert [row.get("validation") for row in rows] == [None, None, 0.7, None]
+    assert log.path.read_text().splitlines()[0].endswith("tokens,validation,exp_rate")
+
+
 def test_a_resumed_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     log = TrainingLog(tmp_path)
     for step in (1, 2, 3):
