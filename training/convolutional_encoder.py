@@ -12,7 +12,7 @@ class ConvolutionalEncoder(nn.Module):
     arXiv:1409.1556), with batch norm.
 
     Four stages as in WAP (Zhang et al., 2017), which drops out in the last of them only. There a
-    pool ends each stage; here a stride begins it, which spares four fifths of the products.
+    pool ends each stage; here a stride begins it, which spares three quarters of the products.
 
     Args:
         widths: channels of each stage.
