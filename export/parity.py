@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..core.bundle import Bundle
+from ..core.errors import ExportError
 from ..core.manifest import Variant
 from ..core.recognizer import prepare_image
 from ..runtimes.executorch_runtime import executorch_graphs
@@ -85,12 +87,21 @@ class ParityReport:
 
 
 def graphs_of(bundle: Bundle, variant: Variant) -> Graphs:
-    """The two graphs of a variant on its runtime, on one thread, with plain arrays in and out."""
-    if variant.target == "openvino":
-        return openvino_graphs(bundle, variant, threads=1)
-    if variant.target == "executorch":
-        return executorch_graphs(bundle, variant, threads=1)
-    # ONNX Runtime knows its own format from ONNX
+    """The two graphs of a variant on its runtime, on one thread, with plain arrays in and out.
+
+    Raises:
+        ExportError: it is for a runtime of another project.
+    """
+    if variant.target not in _GRAPHS:
+        raise ExportError(
+            f"{bundle.path}: expected a variant for {', '.join(_GRAPHS)} to prove, found one for "
+            f"{variant.target}; name the others with --runtime"
+        )
+    return _GRAPHS[variant.target](bundle, variant)
+
+
+def _onnx_graphs(bundle: Bundle, variant: Variant) -> Graphs:
+    """ONNX Runtime knows its own format from ONNX."""
     return Graphs(_onnx_graph(bundle.read(variant.encoder)), _onnx_graph(bundle.read(variant.step)))
 
 
@@ -124,7 +135,8 @@ def compare_with_torch(
     rng = np.random.default_rng(seed)
     errors = _Errors()
     for number in range(shapes):
-        batch, beams = 1 + number % 3, 1 + 2 * (number % 3)
+        batch = min(1 + number % 3, variant.limits.get("batch", 3))
+        beams = 1 + 2 * (number % 3)
         height, width = (STRIDE * int(rng.integers(2, high)) for high in (8, 30))
         images = _scribble(rng, batch, height, width)
         with torch.inference_mode():
@@ -178,6 +190,14 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
         int(written == golden["greedy"].tolist()),
         TOLERANCES[variant.precision],
     )
+
+
+_GRAPHS: dict[str, Callable[[Bundle, Variant], Graphs]] = {
+    "onnxruntime": _onnx_graphs,
+    "ort": _onnx_graphs,
+    "openvino": partial(openvino_graphs, threads=1),
+    "executorch": partial(executorch_graphs, threads=1),
+}
 
 
 class _Errors:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from inktex.core.attention import AttentiveModel
 from inktex.core.bundle import Bundle
-from inktex.core.errors import BundleError, InputError
+from inktex.core.errors import BundleError, ExportError, InputError
 from inktex.core.search import beam_search, greedy
 from inktex.core.step_model import StepModel
 from inktex.export.checkpoint_bundle import export_bundle
+from inktex.export.parity import compare_with_golden, compare_with_torch
 from inktex.export.targets import TARGETS
 from inktex.runtimes import runtimes
-from inktex.runtimes.graph_model import GraphModel
 
 from ..training import synthetic
 from .plain_model import EOS, SOS, PlainModel
@@ -174,10 +174,16 @@ def test_a_graph_of_another_interface_is_refused(bundle: Bundle) -> None:
             runtimes()[name].load()(bundle, turned, 1)
 
 
-def test_a_decoder_without_coverage_says_so(model: Model, images: NDArray[np.float32]) -> None:
-    [memory, *_] = model.encode(images)
-    state = model.start(memory, 1)
-    if isinstance(model, GraphModel):
-        bare = state._replace(arrays={"hidden": np.zeros((1, 2), np.float32)})
-        with pytest.raises(BundleError, match="expected a state named 'coverage'"):
-            model.coverage(bare)
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_every_variant_is_proved_on_its_own_runtime(bundle: Bundle, name: str) -> None:
+    """Random sizes, beams and tokens, within what the variant was made for; then real shapes."""
+    formulas = synthetic.expressions(3)
+    report = compare_with_torch(bundle, bundle.variant(name), synthetic.checkpoint(), formulas)
+    assert report.passed, str(report)
+    assert report.equal_sequences == 3
+
+
+def test_a_variant_of_another_project_cannot_be_proved_here(bundle: Bundle) -> None:
+    other = replace(bundle.variant("onnxruntime"), target="npu")
+    with pytest.raises(ExportError, match=r"for onnxruntime, .* to prove, found one for npu"):
+        compare_with_golden(bundle, other)

@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inktex.core.errors import InputError
+from inktex.core.errors import BundleError, InputError
 from inktex.core.interface import GraphSpec, TensorSpec
 from inktex.core.manifest import Manifest
-from inktex.runtimes.graph_model import FIRST_LENGTH, Arrays, GraphModel, Graphs, longest
+from inktex.runtimes.graph_model import (
+    FIRST_LENGTH,
+    Arrays,
+    GraphMemory,
+    GraphModel,
+    Graphs,
+    GraphState,
+    longest,
+)
 
 
 def with_length(manifest: Manifest, length: int | str, steps: int = 100) -> Manifest:
@@ -99,3 +107,11 @@ def test_what_is_larger_than_was_declared_is_refused(tiny_manifest: Manifest) ->
     model.start(memories[0], 3)
     with pytest.raises(InputError, match=r"beams: expected at most 3, .* found 4"):
         model.start(memories[0], 4)
+
+
+def test_a_decoder_without_coverage_says_so(tiny_manifest: Manifest) -> None:
+    model = GraphModel(tiny_manifest, Graphs(lambda inputs: {}, lambda inputs: {}))
+    memory = GraphMemory({}, {"cells": 4}, None)
+    state = GraphState({"hidden": np.zeros((1, 2), np.float32)}, 0, memory)
+    with pytest.raises(BundleError, match="expected a state named 'coverage'"):
+        model.coverage(state)
