@@ -28,7 +28,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,9 @@ class Studying:
         budget: in place of the study's.
         jobs: trainings at a time.
         threads: of each.
+
+    Raises:
+        DataError: a budget in epochs, which would not be the same for all arms.
     """
 
     def __init__(
@@ -201,6 +204,11 @@ class Studying:
 
         self.study, self.data, self.tests, self.folder = study, data, tests, folder
         self.budget = Budget.parse(budget or study.budget)
+        if self.budget.unit == "epochs":
+            raise DataError(
+                f"expected a budget of time or steps, found {self.budget}: an epoch of an arm with "
+                "fewer labels is shorter; give 20cpu-m, 2h or 1000steps"
+            )
         self.jobs = jobs
         self.environment = {**os.environ}
         if threads:
@@ -220,26 +228,24 @@ class Studying:
 
     def _all(self, parts: Sequence[Pretraining | Arm]) -> None:
         began, failed = time.monotonic(), []
-        with ThreadPoolExecutor(self.jobs) as pool:
-            left = {pool.submit(self._one, each): each for each in parts}
-            try:
-                while left:
-                    done, _ = wait(left, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        part = left.pop(future)
-                        problem = future.result()
-                        failed += [problem] if problem else []
-                        spent_s = time.monotonic() - began
-                        ahead_s = spent_s / (len(parts) - len(left)) * len(left)
-                        print(
-                            f"{part.name}: {problem or 'done'}; {len(left)} of {len(parts)} left, "
-                            f"about {clock(ahead_s)}",
-                            file=sys.stderr,
-                            flush=True,
-                        )
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        pool = ThreadPoolExecutor(self.jobs)
+        try:
+            names = {pool.submit(self._one, each): each.name for each in parts}
+            for done, future in enumerate(as_completed(names), 1):
+                problem = future.result()
+                if problem:
+                    failed.append(f"{names[future]}: {problem}")
+                left = len(parts) - done
+                ahead_s = (time.monotonic() - began) / done * left
+                print(
+                    f"{names[future]}: {problem or 'done'}; {left} of {len(parts)} left, about "
+                    f"{clock(ahead_s)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        finally:
+            # after Ctrl-C those at work save what they have learnt, and the rest does not begin
+            pool.shutdown(cancel_futures=True)
         if failed:
             raise DataError("; ".join(failed))
 
@@ -271,7 +277,7 @@ class Studying:
         last = self.last(part)
         if last.exists():
             loaded = Checkpoint.load(last) if arm else PretrainedEncoder.load(last)
-            if budget.unit != "epochs" and budget.share(loaded.progress, 1) >= 1:
+            if budget.share(loaded.progress, steps_per_epoch=1) >= 1:
                 return []
             return [*command, "--resume", str(last)]
         command += ["--recipe", part.recipe]

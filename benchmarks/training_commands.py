@@ -61,7 +61,7 @@ def fold(
 @click.argument("data", type=_PATH)
 @click.option("--test", "tests", type=_PATH, multiple=True, help="An ink set to evaluate on.")
 @click.option("-o", "--output", type=_PATH, help="Folder.  [default: runs/STUDY]")
-@click.option("--budget", help="Of every arm, in place of the study's: 20cpu-m, 2h, 10epochs.")
+@click.option("--budget", help="Of every arm, in place of the study's: 20cpu-m, 2h, 1000steps.")
 @click.option("--jobs", type=_COUNT, default=1, show_default=True, help="Trainings at a time.")
 @click.option("--threads", type=_COUNT, metavar="N", help="Of each training.")
 def study(

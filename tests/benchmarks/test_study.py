@@ -103,6 +103,13 @@ def test_it_goes_on_where_it_was_left(tmp_path: Path) -> None:
     assert studying.command(arm) == []
 
 
+def test_epochs_are_no_budget_for_all_arms(tmp_path: Path) -> None:
+    study = Study("10epochs", {}, (), (Arm("one", "edge"),))
+    with pytest.raises(DataError, match="a budget of time or steps, found 10epochs"):
+        Studying(study, Path("x.inkset"), [], tmp_path)
+    Studying(study, Path("x.inkset"), [], tmp_path, budget="1h")
+
+
 def test_a_row_has_a_cell_for_every_column() -> None:
     score = {"exact": 0.5, "token_error_rate": 0.25}
     outcome = Outcome("a", 10, 20, 1, 90.0, 95.0, 1.25, 12.5, {"2014": score, "2016": score})
