@@ -17,32 +17,26 @@ from typing import Any
 
 from ..core.bundle import MANIFEST, Bundle
 from ..core.replacement import replacing
-from ..runtimes.processors import available_processors
+from ..runtimes.catalogue import Machine
 
 MB = 1e6
 """Bytes; as everywhere here, a megabyte is a million of them."""
-
-_INT8_SPEED = (
-    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8",  # x86
-    "asimd", "asimddp", "i8mm",  # Arm
-)  # fmt: skip
-"""The instructions that decide how fast INT8 is, as Linux names them."""
 
 
 def environment() -> dict[str, Any]:
     """The machine and the software, as facts for a report, ready for JSON.
 
     Returns:
-        cpu, instructions (that matter for INT8), processors (that this process may use),
+        cpu, instructions (that decide the speed), processors (that this process may use),
         memory_gb, system, python, the versions of packages, the commit (with a + where files
         were changed), the load of the machine before the measurement, and the date.
     """
-    name, flags = _cpu()
+    machine = Machine.present()
     facts: dict[str, Any] = {
-        "cpu": name,
-        "instructions": [each for each in _INT8_SPEED if each in flags],
-        "processors": available_processors(),
-        "memory_gb": _memory_gb(),
+        "cpu": _cpu(),
+        "instructions": list(machine.instructions),
+        "processors": machine.processors,
+        "memory_gb": machine.memory_gb,
         "system": platform.platform(),
         "python": platform.python_version(),
     }
@@ -116,25 +110,17 @@ def write_json(path: Path, content: Any) -> None:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
-def _cpu() -> tuple[str, set[str]]:
-    """The processor's name, and the flags that Linux gives it."""
-    fields: dict[str, str] = {}
+def _cpu() -> str:
+    """The processor's name."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
-            fields.setdefault(key.strip(), value.strip())
+            if key.strip() == "model name":
+                return value.strip()
     except OSError:
         pass
-    name = fields.get("model name") or _said("sysctl", "-n", "machdep.cpu.brand_string")
-    flags = set((fields.get("flags") or fields.get("Features") or "").split())
-    return name or platform.processor() or platform.machine(), flags
-
-
-def _memory_gb() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
-    except (AttributeError, ValueError, OSError):  # Windows
-        return None
+    name = _said("sysctl", "-n", "machdep.cpu.brand_string")
+    return name or platform.processor() or platform.machine()
 
 
 def _commit(folder: Path) -> str | None:
