@@ -10,6 +10,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from ..core.errors import DataError
 from ..core.rendering import MARGIN_PX, MAX_SIDE_PX
 
 FloatArray = NDArray[np.float64]
@@ -39,6 +40,8 @@ class Augmentation:
         jitter: standard deviation of every point, in pixels where a symbol has `SYMBOL_PX`.
         pen: range of the width of the pen, in pixels where the rendering's has `PEN_PX`.
         splices: share of the formulas that are spliced with another, of those that can be.
+        synthetic: share of the formulas of an epoch in whose place stand new ones, made of the
+            symbols of all (see `synthesis`).
     """
 
     scale: float = 0.25
@@ -50,6 +53,12 @@ class Augmentation:
     jitter: float = 0.15
     pen: tuple[float, float] = (1.2, 2.6)
     splices: float = 0.4
+    synthetic: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("splices", "synthetic"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DataError(f"{name} must be a share from 0 to 1, found {getattr(self, name)}")
 
 
 def bend(

@@ -26,6 +26,8 @@ from .augmentation import Augmentation, bend, bend_image, turn
 from .inkset import Expression
 from .recognizer import STRIDE
 from .splicing import all_joints, with_splices
+from .synthesis.captions import Writing
+from .synthesis.synthesizer import Synthesizer
 from .two_scale_encoder import CELL
 
 DIRECTIONS = 2
@@ -242,12 +244,22 @@ class TrainingStream:
         """Where each expression can be cut, and how large it is drawn: the same in every epoch."""
         return all_joints(self.expressions), drawn_sizes(self.expressions, self.rendering)
 
+    @cached_property
+    def _synthesizer(self) -> Synthesizer:
+        """Made where it is needed: it takes seconds, and ink whose symbols are known."""
+        return Synthesizer(self.expressions, Writing(longest=min(self.longest, Writing.longest)))
+
     def epoch(self, number: int) -> list[list[Expression]]:
-        """The batches of an epoch: every expression once, some of them spliced with others."""
+        """The batches of an epoch: every expression once, some of them spliced with others, some
+        left out for new ones."""
         rng = np.random.default_rng([self.seed, number])
         share = self.augmentation.splices
         cuts, sizes = self._known
         expressions = with_splices(self.expressions, share, self.longest, rng, cuts)
+        if self.augmentation.synthetic:
+            chosen = rng.random(len(expressions)) < self.augmentation.synthetic
+            for index in np.flatnonzero(chosen).tolist():
+                expressions[index] = self._synthesizer.expression(f"new {index}", rng)
         sizes = sizes.copy()
         for index, (made, plain) in enumerate(zip(expressions, self.expressions, strict=True)):
             if made is not plain:

@@ -16,12 +16,13 @@ _PATH = click.Path(path_type=Path)
 
 @click.group()
 def data() -> None:
-    """Import data sets and look at them.
+    """Import data sets, look at them, and make more.
 
     \b
     Examples:
       inktex data import train.zip -o train.inkset --captions train.tsv
       inktex data inspect train.inkset --sheet train.png
+      inktex data synthesize train.inkset -n 100000 -o synthetic.inkset
       inktex data vocabulary train.inkset -o vocabulary.txt
     """
 
@@ -68,11 +69,9 @@ def import_(
     from .inkset import SUFFIX, fingerprint, save_inkset
     from .vocabulary_file import read_vocabulary
 
-    if output.suffix != SUFFIX:
-        raise DataError(f"-o: expected a name that ends in {SUFFIX}, found {output.name!r}")
-    for path in (output, *([report] if report else [])):
-        if not path.parent.is_dir():
-            raise DataError(f"{path}: expected an existing folder, found none at {path.parent}")
+    _check_output(output, SUFFIX)
+    if report is not None:
+        _check_folder(report)
     if unlabelled and captions:
         raise DataError("expected --captions or --unlabelled, found both; leave one of them out")
     if captions is None and (image_column or caption_column):
@@ -91,6 +90,21 @@ def import_(
     save_inkset(output, expressions)
     click.echo(result)
     click.echo(f"{output}: {output.stat().st_size:,} bytes, fingerprint {fingerprint(expressions)}")
+
+
+def _check_output(path: Path, suffix: str) -> None:
+    from ..core.errors import DataError
+
+    if path.suffix != suffix:
+        raise DataError(f"-o: expected a name that ends in {suffix}, found {path.name!r}")
+    _check_folder(path)
+
+
+def _check_folder(path: Path) -> None:
+    from ..core.errors import DataError
+
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: expected an existing folder, found none at {path.parent}")
 
 
 def _write_report(path: Path, report: ImportReport) -> None:
@@ -128,6 +142,75 @@ def inspect(
     if sheet is not None:
         write_contact_sheet(sheet, contact_sheet(expressions, source.name, count, seed))
     click.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else str(result))
+
+
+@data.command()
+@click.argument("sources", nargs=-1, required=True, type=_PATH)
+@click.option("-o", "--output", required=True, type=_PATH, help="The .inkset file to write.")
+@click.option("-n", "--count", default=1000, show_default=True, type=click.IntRange(min=1))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option(
+    "--grammar",
+    default=0.2,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share that a grammar writes; the others recombine parts of captions.",
+)
+@click.option(
+    "--longest",
+    default=60,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Tokens of a caption, at most.",
+)
+@click.option("--sheet", type=_PATH, help="Draw a random sample with captions, as PNG.")
+def synthesize(
+    sources: tuple[Path, ...],
+    output: Path,
+    count: int,
+    seed: int,
+    grammar: float,
+    longest: int,
+    sheet: Path | None,
+) -> None:
+    """Make formulas that nobody has written, from the symbols of ink sets.
+
+    Captions are put together from parts of those that there are, or follow a grammar learnt from
+    them; symbols are taken from one writer where that is known; sizes and distances are drawn
+    from those of the formulas. That needs ink whose strokes are known by symbol, as in CROHME.
+    `inktex train --set augmentation.synthetic=0.5` makes new ones in every epoch, without a file.
+
+    \b
+    Examples:
+      inktex data synthesize train.inkset -n 100000 -o synthetic.inkset
+      inktex data synthesize train.inkset -n 1000 -o new.inkset --grammar 1 --sheet new.png
+    """
+    from ..core.errors import DataError
+    from ..core.progress import Progress
+    from .contact_sheet import contact_sheet, write_contact_sheet
+    from .inkset import SUFFIX, fingerprint, load_inkset, save_inkset
+    from .synthesis.captions import Writing
+    from .synthesis.synthesizer import Synthesizer
+
+    _check_output(output, SUFFIX)
+    if sheet is not None:
+        _check_folder(sheet)
+    known = [each for source in sources for each in load_inkset(source)]
+    if not known:
+        raise DataError("expected ink sets with formulas, found none in them; import some")
+    synthesizer = Synthesizer(known, Writing(grammar=grammar, longest=longest))
+    made = []
+    with Progress(count, "formulas") as progress:
+        for expression in synthesizer.expressions(count, seed):
+            made.append(expression)
+            progress.advance()
+    save_inkset(output, made)
+    if sheet is not None:
+        write_contact_sheet(sheet, contact_sheet(made, output.name, seed=seed))
+    click.echo(
+        f"{output}: {len(made)} formulas with {len({each.caption for each in made})} captions, "
+        f"{output.stat().st_size:,} bytes, fingerprint {fingerprint(made)}"
+    )
 
 
 @data.command()

@@ -119,12 +119,14 @@ class Recipe:
 
     def with_values(self, values: Mapping[str, Any]) -> Recipe:
         """This recipe with the values of a `to_dict`, also after a journey through JSON, and of
-        versions that knew one rendering only.
+        versions that knew one rendering only, or nothing synthetic.
 
         Raises:
             DataError: a value is missing, unknown or of another type.
         """
         values = {"rendering": dataclasses.asdict(Rendering()), **values}
+        if isinstance(values.get("augmentation"), dict):
+            values["augmentation"] = {"synthetic": 0.0, **values["augmentation"]}
         recipe: Recipe = _with_values(self, values, self.name)
         return recipe
 

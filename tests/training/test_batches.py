@@ -219,6 +219,29 @@ def test_an_epoch_of_the_stream_holds_every_expression_once() -> None:
     assert sorted(targets) == sorted(wanted)
 
 
+def test_new_formulas_stand_in_the_place_of_some_in_every_epoch() -> None:
+    def epochs(share: float) -> list[list[str]]:
+        augmentation = Augmentation(splices=0.0, synthetic=share)
+        made = TrainingStream(expressions(40), vocabulary(), augmentation, 4, 60_000, 1, 30)
+        return [[each.identifier for batch in made.epoch(n) for each in batch] for n in (0, 1)]
+
+    assert not any(name.startswith("new") for epoch in epochs(0.0) for name in epoch)
+    first, second = epochs(0.5)
+    for epoch in (first, second):
+        assert len(epoch) == 40
+        assert 10 <= sum(name.startswith("new") for name in epoch) <= 30
+    assert sorted(first) != sorted(second)
+    assert epochs(0.5) == [first, second]
+    batch = next(
+        iter(
+            TrainingStream(
+                expressions(8), vocabulary(), Augmentation(synthetic=1.0), 4, 60_000, 1, 30
+            ).batches()
+        )
+    )[1]
+    assert batch.ink.sum() > 0  # it is known which ink is whose
+
+
 def test_evaluation_sees_every_expression_as_it_is() -> None:
     made = expressions(7)
     words = vocabulary()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,36 @@ def test_what_is_empty_is_inspected_and_what_is_lost_is_not(tmp_path: Path) -> N
     result = inktex("data", "inspect", tmp_path / "lost.inkset")
     assert result.exit_code == 2
     assert "found none" in result.output
+
+
+def test_formulas_are_synthesized_and_drawn(tmp_path: Path) -> None:
+    source, target, sheet = (tmp_path / name for name in ("a.inkset", "new.inkset", "new.png"))
+    save_inkset(source, expressions(30))
+    arguments = ("data", "synthesize", source, "-o", target, "-n", "20", "--longest", "6")
+    result = inktex(*arguments, "--sheet", sheet)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith(f"{target}: 20 formulas with ")
+    made = load_inkset(target)
+    assert len(made) == 20
+    assert max(len(each.caption) for each in made) <= 6
+    with Image.open(sheet) as page:
+        assert page.format == "PNG"
+    first = target.read_bytes()
+    assert inktex(*arguments).exit_code == 0
+    assert target.read_bytes() == first
+    assert inktex(*arguments, "--seed", "1").exit_code == 0
+    assert target.read_bytes() != first
+
+
+def test_formulas_are_synthesized_of_ink_whose_symbols_are_known(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.inkset", tmp_path / "new.inkset"
+    save_inkset(source, [])
+    result = inktex("data", "synthesize", source, "-o", target)
+    assert (result.exit_code, "found none in them" in result.output) == (2, True)
+    known = expression(0)
+    save_inkset(source, [replace(known, ink=((),) * len(known.caption))])
+    result = inktex("data", "synthesize", source, "-o", target)
+    assert (result.exit_code, "known by symbol" in result.output) == (2, True)
+    result = inktex("data", "synthesize", source, "-o", tmp_path / "new.zip")
+    assert (result.exit_code, "ends in .inkset" in result.output) == (2, True)
+    assert not target.exists()

@@ -106,9 +106,9 @@ def test_features_are_cut_evenly() -> None:
         Optimisation(precision="half")
 
 
-def test_a_recipe_from_before_there_were_renderings_is_read() -> None:
+def test_a_recipe_from_before_there_were_renderings_and_new_formulas_is_read() -> None:
     values = json.loads(json.dumps(edge().to_dict()))
-    del values["rendering"]
+    del values["rendering"], values["augmentation"]["synthetic"]
     assert edge().with_values(values) == edge()
     assert abm().with_values({**abm().to_dict(), "rendering": vars(Rendering(20.0))}).rendering == (
         Rendering(20.0)

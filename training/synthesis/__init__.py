@@ -1,0 +1,1 @@
+"""New handwritten formulas out of segmented ink: new captions, laid out and inked as by people."""
