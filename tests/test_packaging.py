@@ -91,7 +91,8 @@ def test_every_folder_is_typed(names: set[str]) -> None:
 
 def test_nothing_else_is_in_the_wheel(names: set[str]) -> None:
     allowed = re.compile(
-        rf"inktex/({'|'.join(FOLDERS)})/(\w+\.py|py\.typed|data/.+)|inktex-[\w.]+\.dist-info/.+"
+        rf"inktex/({'|'.join(FOLDERS)})/((\w+/)?\w+\.py|py\.typed|data/.+)"
+        r"|inktex-[\w.]+\.dist-info/.+"
     )
     assert [name for name in sorted(names) if not allowed.fullmatch(name)] == []
     assert "inktex/__init__.py" not in names
