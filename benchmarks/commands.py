@@ -1,28 +1,25 @@
-"""`inktex benchmark`: accuracy, latency, memory, start, throughput and size of a bundle; what
-belongs to training is in training_commands.py."""
+"""`inktex benchmark`: latency, memory, start, throughput and size of a bundle; how well it reads is
+in accuracy_commands.py, what belongs to training in training_commands.py."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from . import options
-from .reporting import begin, end
+from .accuracy_commands import accuracy, robustness
+from .reporting import begin, end, precisions_of
 from .training_commands import fold, study, training_speed
-
-if TYPE_CHECKING:
-    from ..core.bundle import Bundle
-    from .accuracy import Row
 
 _PATH = click.Path(path_type=Path)
 
 
 @click.group()
 def benchmark() -> None:
-    """Measure a bundle: accuracy, latency, memory, start, throughput, size; a checkpoint: fold;
-    trainings: study, training-speed.
+    """Measure a bundle: accuracy, robustness, latency, memory, start, throughput, size; a
+    checkpoint: fold; trainings: study, training-speed.
 
     Tables come out as Markdown, on standard output; progress on standard error. DATA is an ink set
     (`inktex data import`), or a zip or folder of InkML, JSON strokes or images. Leave the machine
@@ -34,99 +31,6 @@ def benchmark() -> None:
       inktex benchmark latency my-bundle 2016.inkset
       inktex benchmark start my-bundle examples/01-square.inkml
     """
-
-
-@benchmark.command()
-@click.argument("bundle", type=_PATH)
-@click.option("--data", required=True, type=_PATH, help="The folder that holds crohme/.")
-@click.option(
-    "--sets", callback=options.names, default="2014,2016", show_default=True, metavar="LIST"
-)
-@click.option(
-    "--from",
-    "kinds",
-    callback=options.names,
-    default="ink,bitmaps",
-    show_default=True,
-    metavar="LIST",
-    help="The distributed InkML, or the canonical bitmaps.",
-)
-@options.precision
-@options.beam
-@options.grammar
-@options.limit
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Processes, of one thread each. [default: a processor each]",
-)
-@click.option("--readings", type=_PATH, metavar="DIR", help="Write every reading, a file a row.")
-@options.json_report
-def accuracy(
-    bundle: Path,
-    data: Path,
-    sets: tuple[str, ...],
-    kinds: tuple[str, ...],
-    precisions: tuple[str, ...],
-    beams: tuple[int, ...],
-    grammar: bool,
-    limit: int | None,
-    workers: int | None,
-    readings: Path | None,
-    json_file: Path | None,
-) -> None:
-    """Score a bundle on the CROHME test sets, in every way, in one go.
-
-    Reads crohme/inkml/SET.zip, crohme/images/SET.zip and crohme/images/SET.tsv below --data. Every
-    row of the table appears, and is in the JSON, as soon as it is complete. A formula that cannot
-    be read counts as wrong.
-
-    \b
-    Examples:
-      inktex benchmark accuracy my-bundle --data ../shared/data --json accuracy.json
-      inktex benchmark accuracy my-bundle --data ../shared/data --sets 2014 --beam 1 --limit 50
-    """
-    from ..runtimes.processors import available_processors
-    from ..training.evaluation import write_readings
-    from .accuracy import HEADER, KINDS, measure_accuracy
-    from .report import row_of, write_json
-
-    if unknown := sorted(set(kinds) - set(KINDS)):
-        raise click.UsageError(f"--from: expected {' or '.join(KINDS)}, found {unknown[0]}")
-    opened, report = begin("accuracy", bundle, json_file)
-    report["options"] = {"grammar": grammar, "limit": limit}
-    rows: list[dict[str, Any]] = []
-    if readings is not None:
-        readings.mkdir(parents=True, exist_ok=True)
-
-    def finished(row: Row) -> None:
-        click.echo(row_of(row.cells()))
-        rows.append(row.to_dict())
-        if readings is not None:
-            setting = row.setting
-            name = f"{setting.test_set}-{setting.kind}-{setting.precision}-beam{setting.beams}"
-            write_readings(readings / f"{name}.jsonl", row.readings)
-        if json_file is not None:
-            write_json(json_file, {**report, "rows": rows})
-
-    click.echo(row_of(HEADER))
-    click.echo("|" + "---|" * len(HEADER))
-    measured = measure_accuracy(
-        opened,
-        data,
-        test_sets=sets,
-        kinds=kinds,
-        precisions=_precisions(opened, precisions),
-        beams=beams,
-        constrain=grammar,
-        limit=limit,
-        workers=workers or available_processors(),
-        finished=finished,
-    )
-    for row in measured:
-        for message, count in row.errors.items():
-            click.echo(f"{' '.join(row.cells()[:4])}: {count} not read: {message}", err=True)
 
 
 @benchmark.command()
@@ -174,7 +78,7 @@ def latency(
     measured = measure_latency(
         opened,
         load_formulas(data, limit),
-        precisions=_precisions(opened, precisions),
+        precisions=precisions_of(opened, precisions),
         beams=beams,
         threads=threads,
         constrain=grammar,
@@ -233,7 +137,7 @@ def memory(
     rows = measure_memory(
         opened,
         load_formulas(data, limit),
-        precisions=_precisions(opened, precisions),
+        precisions=precisions_of(opened, precisions),
         beams=beams,
         passes=passes,
         workers=workers or available_processors(),
@@ -282,7 +186,7 @@ def start(
     measured = measure_start(
         opened,
         file,
-        precisions=_precisions(opened, precisions),
+        precisions=precisions_of(opened, precisions),
         beam=beam,
         threads=threads,
         runs=runs,
@@ -337,7 +241,7 @@ def throughput(
 
     opened, report = begin("throughput", bundle, json_file, timed=True)
     if precision != "auto":
-        _precisions(opened, (precision,))
+        precisions_of(opened, (precision,))
     measured = measure_throughput(
         opened,
         spread(load_formulas(data), files),
@@ -383,22 +287,5 @@ def size(bundle: Path, install: str | None, json_file: Path | None) -> None:
     end(report, json_file, **found)
 
 
-def _precisions(bundle: Bundle, asked: tuple[str, ...]) -> tuple[str, ...]:
-    """The precisions to measure; of all, fp32 first, as the others are compared with the first."""
-    from ..core.errors import BundleError
-
-    there = dict.fromkeys(variant.precision for variant in bundle.manifest.variants)
-    if asked == ("all",):
-        return tuple(sorted(there, key=lambda each: each != "fp32"))
-    for precision in asked:
-        if precision not in there:
-            raise BundleError(
-                f"{bundle.path}: expected a variant {precision}, found {', '.join(there)}; name "
-                "those you want with --precision"
-            )
-    return asked
-
-
-benchmark.add_command(fold)
-benchmark.add_command(study)
-benchmark.add_command(training_speed)
+for _command in (accuracy, robustness, fold, study, training_speed):
+    benchmark.add_command(_command)

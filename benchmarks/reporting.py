@@ -53,3 +53,19 @@ def end(report: dict[str, Any], json_file: Path | None, **found: Any) -> None:
 
     if json_file is not None:
         write_json(json_file, {**report, **found})
+
+
+def precisions_of(bundle: Bundle, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """The precisions to measure; of all, fp32 first, as the others are compared with the first."""
+    from ..core.errors import BundleError
+
+    there = dict.fromkeys(variant.precision for variant in bundle.manifest.variants)
+    if asked == ("all",):
+        return tuple(sorted(there, key=lambda each: each != "fp32"))
+    for precision in asked:
+        if precision not in there:
+            raise BundleError(
+                f"{bundle.path}: expected a variant {precision}, found {', '.join(there)}; name "
+                "those you want with --precision"
+            )
+    return asked
