@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
+from .confidence import Calibration
 from .errors import BundleError, VocabularyError
 from .fields import Fields
 from .interface import (
@@ -108,6 +109,7 @@ class Manifest:
         provenance: free JSON: recipe, fingerprint of the data, versions.
         licence: of the weights.
         golden: name of the `.npz` with golden inputs and outputs, None when there is none.
+        confidence: how sure a reading may be; None where it was not calibrated.
         files: relative name -> size and checksum, filled in by `write_bundle`.
 
     Raises:
@@ -122,6 +124,7 @@ class Manifest:
     provenance: JsonObject
     licence: str
     golden: str | None = None
+    confidence: Calibration | None = None
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
@@ -186,6 +189,7 @@ class Manifest:
             "provenance": top.mapping("provenance"),
             "licence": top.text("licence"),
             "golden": None if top.is_null("golden") else top.text("golden"),
+            "confidence": _read_confidence(top),
             "files": {name: _read_record(each) for name, each in top.named("files").items()},
         }
         vocabulary: Vocabulary | None = None
@@ -233,6 +237,17 @@ def _read_variant(fields: Fields) -> Variant:
         exp_rate=fields.mapping("exp_rate"),
         limits=_read_limits(fields),
     )
+
+
+def _read_confidence(top: Fields) -> Calibration | None:
+    if top.content.get("confidence") is None:  # as in bundles from before there was any
+        return None
+    fields = top.nested("confidence")
+    values = {name: fields.number(name) for name in ("bias", "total", "least", "length")}
+    for name, value in values.items():
+        if not math.isfinite(value):
+            fields.note(fields.path(name), "a finite number", value)
+    return Calibration(**values)
 
 
 def _read_limits(fields: Fields) -> dict[str, int]:

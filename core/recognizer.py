@@ -28,6 +28,7 @@ class Alternative:
     tokens: tuple[str, ...]
     confidence: float
     score: float
+    token_log_probs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,15 @@ class Result:
     Attributes:
         latex: the best reading, compact, to show or paste.
         tokens: the same as tokens of the vocabulary, in the evaluation convention.
-        confidence: 0..1, the probability that the model gives this whole sequence: the product
-            over its tokens, `<eos>` included. It is not calibrated.
+        confidence: 0..1, the chance that all of it is right, as the bundle's calibration says it;
+            where it has none, the probability that the model gives this whole sequence, which is
+            lower.
         score: what readings are ranked by: the natural log-probability over the length to the
             power of the bundle's length penalty (1 for greedy). The best ranked need not be the
             most probable.
         alternatives: the next best readings, best first, `nbest - 1` at most.
         timings: where the time went.
+        token_log_probs: the model's natural log-probability of every token, `<eos>` included.
     """
 
     latex: str
@@ -69,6 +72,7 @@ class Result:
     score: float
     alternatives: tuple[Alternative, ...]
     timings: Timings
+    token_log_probs: tuple[float, ...] = ()
 
 
 class Recognizer:
@@ -132,6 +136,7 @@ class Recognizer:
                 decode_ms=1e3 * (decoded - encoded),
                 total_ms=1e3 * (decoded - began),
             ),
+            token_log_probs=best.token_log_probs,
         )
 
     def explain(
@@ -215,5 +220,9 @@ class Recognizer:
 
     def _alternative(self, hypothesis: Hypothesis) -> Alternative:
         tokens = self.manifest.vocabulary.decode(hypothesis.tokens)
-        confidence = exp(min(hypothesis.log_prob, 0.0))
-        return Alternative(to_latex(tokens), tuple(tokens), confidence, hypothesis.score)
+        calibration, log_probs = self.manifest.confidence, hypothesis.token_log_probs
+        if calibration is None:
+            confidence = exp(min(hypothesis.log_prob, 0.0))
+        else:
+            confidence = calibration(log_probs)
+        return Alternative(to_latex(tokens), tuple(tokens), confidence, hypothesis.score, log_probs)

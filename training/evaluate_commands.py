@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from ..core.confidence import Calibration
     from ..core.metrics import Score
     from ..core.recognizer import Recognizer
-    from .error_analysis import Analysis
     from .evaluation import Sample
 
 _PATH = click.Path(path_type=Path)
@@ -42,6 +42,12 @@ _NBEST = 5  # readings of each formula on the page of errors
 @click.option("-o", "--output", type=_PATH, help="Write every reading as a JSON line.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @click.option("--record", metavar="NAME", help="Write the scores into the bundle, as NAME.")
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Fit how sure the bundle may be to these readings, and write it into the bundle.",
+)
+@click.option("--reliability", type=_PATH, metavar="PNG", help="Draw confidence and accuracy.")
 def evaluate(
     model: Path,
     source: Path,
@@ -56,6 +62,8 @@ def evaluate(
     output: Path | None,
     as_json: bool,
     record: str | None,
+    calibrate: bool,
+    reliability: Path | None,
 ) -> None:
     """Score a bundle or a checkpoint on an ink set or on images.
 
@@ -68,17 +76,24 @@ def evaluate(
       inktex evaluate my-bundle 2014.inkset --beam 5 --errors errors.html
       inktex evaluate my-bundle 2014-images.zip --captions 2014.tsv --precision int8
       inktex evaluate runs/edge/last.safetensors train.inkset --split validation
+      inktex evaluate my-bundle train.inkset --split validation --calibrate
     """
     from ..core.errors import DataError
     from .error_analysis import analyse
     from .evaluation import load_samples, read_all, write_readings
+    from .reliability import cross_validated, draw_reliability, fit_calibration, of_readings
     from .score_tables import score_tables
 
-    if record is not None and not model.is_dir():
-        raise DataError(f"--record: expected a bundle to write scores into, found {model}")
+    for option, wanted in (("--record", record is not None), ("--calibrate", calibrate)):
+        if wanted and not model.is_dir():
+            raise DataError(f"{option}: expected a bundle to write into, found {model}")
     if errors_limit is not None and errors is None:
         raise DataError("--errors-limit: expected --errors PAGE.html with it, found none")
-    for option, path in (("--errors", errors), ("--output", output)):
+    for option, path in (
+        ("--errors", errors),
+        ("--output", output),
+        ("--reliability", reliability),
+    ):
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
             raise DataError(f"{option}: expected a file in a folder that exists, found {path}")
     samples = load_samples(source, captions)
@@ -107,13 +122,26 @@ def evaluate(
             recognizer.manifest.preprocessing,
             errors_limit,
         )
+    curves = {}
+    if any(not each.problem for each in readings):
+        curves["as it is"] = of_readings(readings)
+    if calibrate:
+        curves["calibrated, on what it was not fitted to"] = cross_validated(readings)
+        _calibrate(model, fit_calibration(readings))
+    if reliability is not None:
+        draw_reliability(reliability, curves)
     if record is not None:
         _record(model, precision, record, search, analysis.score)
     if as_json:
         settings = {"precision": precision, "beam": beam, "grammar": grammar, "split": split}
-        click.echo(_json({"model": str(model), "data": str(source), **settings}, analysis))
+        told = {name: each.to_dict() for name, each in curves.items()}
+        head = {"model": str(model), "data": str(source), **settings}
+        report = {**head, **analysis.to_dict(), "confidence": told}
+        click.echo(json.dumps(report, ensure_ascii=False))
     else:
-        click.echo(f"{model} on {source}: {precision}, {search}\n\n{score_tables(analysis)}")
+        click.echo(f"{model} on {source}: {precision}, {search}\n\n{score_tables(analysis)}\n")
+        for name, each in curves.items():
+            click.echo(f"{name}: {each}")
 
 
 def _recognizer(model: Path, precision: str) -> tuple[Recognizer, str]:
@@ -152,6 +180,16 @@ def _search(beam: int, grammar: bool) -> str:
     """
     width = "greedy" if beam == 1 else f"beam {beam}"
     return width if grammar else f"{width} without grammar"
+
+
+def _calibrate(model: Path, calibration: Calibration) -> None:
+    """Write a calibration into the manifest."""
+    from dataclasses import replace
+
+    from ..core.bundle import Bundle, write_bundle
+
+    bundle = Bundle.open(model)
+    write_bundle(model, replace(bundle.manifest, confidence=calibration), bundle.contents())
 
 
 def _record(model: Path, precision: str, name: str, search: str, result: Score) -> None:
@@ -214,7 +252,3 @@ def _training(model: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     told = Bundle.open(model).manifest.provenance
     recipe, data = told.get("recipe"), told.get("data")
     return recipe if isinstance(recipe, dict) else {}, data if isinstance(data, dict) else {}
-
-
-def _json(settings: Mapping[str, Any], analysis: Analysis) -> str:
-    return json.dumps({**settings, **analysis.to_dict()}, ensure_ascii=False)

@@ -39,6 +39,7 @@ class Reading:
     Attributes:
         confidence: 0..1, or NaN where nothing could be read.
         score: what the reading was ranked by (see `core.recognizer.Result`), NaN as above.
+        token_log_probs: of every token that was read, and of the end.
         alternatives: the next best readings, best first, as many as were asked for.
         problem: why nothing could be read, "" where something was.
     """
@@ -50,6 +51,7 @@ class Reading:
     score: float = nan
     alternatives: tuple[Alternative, ...] = ()
     problem: str = ""
+    token_log_probs: tuple[float, ...] = ()
 
 
 def load_samples(data: Path, captions: Path | None = None) -> list[Sample]:
@@ -104,7 +106,8 @@ def read_all(
                 readings.append(Reading(name, caption, (), nan, problem=str(error)))
             else:
                 parts = (found.tokens, found.confidence, found.score, found.alternatives)
-                readings.append(Reading(name, caption, *parts))
+                log_probs = found.token_log_probs
+                readings.append(Reading(name, caption, *parts, token_log_probs=log_probs))
             progress.advance()
     return readings
 

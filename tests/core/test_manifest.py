@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from inktex.core.confidence import Calibration
 from inktex.core.errors import BundleError
 from inktex.core.manifest import (
     FORMAT_VERSION,
@@ -60,6 +61,7 @@ def manifest() -> Manifest:
         provenance={"recipe": {"layers": 1}, "data": "sha256:…", "seed": None},
         licence="CC BY-NC-SA 3.0",
         golden="golden.npz",
+        confidence=Calibration(0.5, 1.0, 2.0, 0.25),
         files={"step.onnx": FileRecord("0" * 64, 12)},
     )
 
@@ -115,6 +117,13 @@ def test_a_missing_field_is_named(manifest: Manifest, field: str) -> None:
         Manifest.from_json(json.dumps(content))
 
 
+def test_bundles_from_before_there_was_a_calibration_are_read(manifest: Manifest) -> None:
+    content = json.loads(manifest.to_json())
+    del content["confidence"]
+    assert Manifest.from_json(json.dumps(content)) == replace(manifest, confidence=None)
+    assert Manifest.from_json(edited(manifest, "confidence", None)).confidence is None
+
+
 def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
     content = json.loads(manifest.to_json())
     content["licence"] = 3
@@ -125,6 +134,7 @@ def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
     content["vocabulary"][3] = ["x"]
     content["files"]["step.onnx"]["sha256"] = "../../etc"
     content["golden"] = 1
+    content["confidence"] = {"bias": "x", "total": float("nan"), "least": 1}
     with pytest.raises(BundleError) as error:
         Manifest.from_json(json.dumps(content))
     for path in (
@@ -136,6 +146,9 @@ def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
         "vocabulary[3]",
         "files['step.onnx'].sha256",
         "golden",
+        "confidence.bias",
+        "confidence.total",
+        "confidence.length",
     ):
         assert f"\n  {path}: expected" in str(error.value)
 

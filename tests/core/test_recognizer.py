@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from inktex.core.confidence import Calibration
 from inktex.core.errors import BundleError, InktexError, InputError
 from inktex.core.ink import Ink
 from inktex.core.manifest import (
@@ -138,6 +139,16 @@ def test_the_score_is_what_readings_are_ranked_by(recognizer: Recognizer, beam: 
     assert result.score == pytest.approx(math.log(0.6) / 6, abs=1e-4)  # six with `<eos>`
     for other in result.alternatives:
         assert other.score == pytest.approx(math.log(0.4) / 6, abs=1e-4)
+
+
+def test_a_calibrated_bundle_says_how_sure_it_is(model: Reading, manifest: Manifest) -> None:
+    calibration = Calibration(1.0, 0.5, 0.0, 0.0)
+    result = Recognizer(model, replace(manifest, confidence=calibration))(STROKES, beam=4, nbest=2)
+    assert sum(result.token_log_probs) == pytest.approx(math.log(0.6), abs=1e-4)
+    assert result.confidence == pytest.approx(calibration(result.token_log_probs))
+    [other] = result.alternatives
+    assert other.confidence == pytest.approx(calibration(other.token_log_probs))
+    assert other.confidence < result.confidence
 
 
 def test_confidence_is_a_probability_however_long_the_search(recognizer: Recognizer) -> None:

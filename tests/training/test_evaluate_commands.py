@@ -58,16 +58,18 @@ def test_a_bundle_is_evaluated_as_its_users_read_it(
 def test_a_checkpoint_scores_as_its_bundle(
     inkset: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, options: list[str]
 ) -> None:
-    found = []
+    found, brier = [], []
     for name, model in (
         ("bundle", bundle(tmp_path_factory).path),
         ("checkpoint", checkpoint_file(tmp_path)),
     ):
         readings = tmp_path / f"{name}.jsonl"
         result = scores(model, inkset, "--limit", "6", "-o", readings, *options)
+        brier.append(result.pop("confidence")["as it is"]["brier"])
         own = {key: value for key, value in result.items() if key != "model"}
         found.append((own, [line["read"] for line in lines(readings)]))
     assert found[0] == found[1]
+    assert brier[0] == pytest.approx(brier[1], rel=1e-3)
 
 
 def test_a_checkpoint_reads_images_too(
@@ -108,6 +110,35 @@ def test_the_page_of_errors(
     assert "fp32, beam 2" in text
     scores(path, inkset, *options, "--errors-limit", "1")
     assert page.read_text(encoding="utf-8").count("<article") == 1
+
+
+def test_a_bundle_learns_how_sure_it_may_be(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path, inkset = tmp_path / "copy", tmp_path / "made.inkset"
+    shutil.copytree(bundle(tmp_path_factory).path, path)
+    save_inkset(inkset, expressions(40))
+    readings = tmp_path / "readings.jsonl"
+    assert inktex("evaluate", path, inkset, "-o", readings).exit_code == 0
+    read = {line["identifier"]: tuple(line["read"].split()) for line in lines(readings)}
+    told = []
+    for number, each in enumerate(load_inkset(inkset)):
+        caption = read[each.identifier] or ("0",)
+        if number % 3 == 0:
+            caption = ("x", "x")  # is not what it reads
+        told.append(replace(each, caption=caption, ink=((),) * len(caption)))
+    save_inkset(tmp_path / "told.inkset", told)
+    picture = tmp_path / "reliability.png"
+    arguments = ("evaluate", path, tmp_path / "told.inkset", "--reliability", picture)
+    result = inktex(*arguments, "--calibrate")
+    assert result.exit_code == 0, result.output
+    assert "as it is: confidence: off by" in result.stdout
+    assert "calibrated, on what it was not fitted to: confidence: off by" in result.stdout
+    assert Bundle.open(path).manifest.confidence is not None
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+    after = scores(path, tmp_path / "told.inkset")["confidence"]["as it is"]
+    assert after["calibration_error"] < 0.3
 
 
 def test_scores_are_recorded_in_the_bundle(
@@ -156,6 +187,7 @@ def test_what_does_not_apply_is_refused(
         ((exported, inkset, "--precision", "int8"), "int8"),
         ((trained, inkset, "--precision", "int8"), "a checkpoint is read in fp32"),
         ((trained, inkset, "--record", "made"), "--record: expected a bundle"),
+        ((trained, inkset, "--calibrate"), "--calibrate: expected a bundle"),
         ((trained, inkset, "--captions", captions), "leave --captions out"),
         ((trained, images), "--captions"),
         ((trained, inkset, "--errors-limit", "3"), "expected --errors PAGE.html with it"),
