@@ -17,7 +17,7 @@ from .preparation import Source, prepare_image, rendering_of, size_limits
 from .search import Hypothesis, beam_search, greedy
 from .step_model import StepModel
 
-__all__ = ["Alternative", "Recognizer", "Result", "Timings", "prepare_image"]
+__all__ = ["Alternative", "Recognizer", "Result", "Running", "Timings", "prepare_image"]
 
 
 @dataclass(frozen=True)
@@ -75,22 +75,35 @@ class Result:
     token_log_probs: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class Running:
+    """Which variant of a bundle runs, and why this one."""
+
+    runtime: str
+    precision: str
+    why: str
+
+
 class Recognizer:
     """Reads handwritten formulas with one model; `inktex.runtimes.load` makes one.
 
     Args:
         model: of any runtime.
         manifest: of the bundle that the model is from.
+        running: which variant that is, where somebody chose it.
 
     Raises:
         BundleError: the bundle wants a preprocessing that this version does not know.
     """
 
-    def __init__(self, model: StepModel[Any, Any], manifest: Manifest) -> None:
+    def __init__(
+        self, model: StepModel[Any, Any], manifest: Manifest, running: Running | None = None
+    ) -> None:
         size_limits(manifest.preprocessing)
         rendering_of(manifest.preprocessing)
         self.model = model
         self.manifest = manifest
+        self.running = running
 
     def __call__(
         self,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..core.bundle import Bundle
     from ..core.manifest import Variant
-    from ..core.recognizer import Recognizer
+    from ..core.recognizer import Recognizer, Running
     from ..core.step_model import StepModel
 
 GROUP = "inktex.runtimes"
@@ -38,9 +38,9 @@ def load(
 
     Args:
         bundle: a directory, or a bundle already open; by default the one that comes with inktex.
-        runtime: the name of a runtime, or "auto": the first variant of the bundle, in its order
-            of preference, whose runtime is installed here.
-        precision: "fp32", "int8", …, or "auto": the first that the runtime has.
+        runtime: the name of a runtime, or "auto": of the bundle's variants whose runtime is
+            installed here the one that is fastest here; measured once, and remembered.
+        precision: "fp32", "int8", …, or "auto": likewise.
         threads: of the runtime; by default as many as this process may use, at most 4.
 
     Raises:
@@ -57,14 +57,14 @@ def load(
             "installed without it; install it again, or name a bundle of your own"
         )
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle or DEFAULT_BUNDLE)
-    _, model = choose(opened, runtime, precision, threads)
-    return Recognizer(model, opened.manifest)
+    running, model = choose(opened, runtime, precision, threads)
+    return Recognizer(model, opened.manifest, running)
 
 
 def choose(
     bundle: Bundle, runtime: str = "auto", precision: str = "auto", threads: int | None = None
-) -> tuple[Variant, StepModel[Any, Any]]:
-    """The first variant of a bundle, in its order of preference, that can run here, and its model.
+) -> tuple[Running, StepModel[Any, Any]]:
+    """The variant of a bundle that is fastest here, or that was named, and its model.
 
     Args:
         runtime, precision, threads: as `load` takes them.
@@ -73,6 +73,7 @@ def choose(
         BundleError, RuntimeUnavailable: as `load`.
     """
     from ..core.errors import RuntimeUnavailable
+    from ..core.recognizer import Running
 
     variants = [
         variant
@@ -82,17 +83,37 @@ def choose(
     if not variants:
         bundle.variant(runtime, precision)  # says which there are
     installed = runtimes()
-    reasons = []
-    for variant in variants:
-        if variant.target not in installed:
-            there = ", ".join(sorted(installed)) or "none"
-            reasons.append(f"{variant.target}: not among the runtimes installed ({there})")
-            continue
+
+    def make(variant: Variant) -> StepModel[Any, Any]:
+        model: StepModel[Any, Any] = installed[variant.target].load()(bundle, variant, threads)
+        return model
+
+    candidates = [variant for variant in variants if variant.target in installed]
+    why = (
+        "there is no other to choose from"
+        if len(variants) == 1
+        else "the bundle's first that runs here"
+    )
+    if len(candidates) > 1:
+        from .choice import fastest
+
+        choice = fastest(bundle, candidates, threads, make)
+        if choice is not None:
+            # the others stay, should it be gone since
+            candidates.sort(key=lambda each: not choice.names(each))
+            why = choice.why
+    there = ", ".join(sorted(installed)) or "none"
+    reasons = [
+        f"{variant.target}: not among the runtimes installed ({there})"
+        for variant in variants
+        if variant not in candidates
+    ]
+    for variant in candidates:
         try:
-            make = installed[variant.target].load()
-            return variant, make(bundle, variant, threads)
+            return Running(variant.target, variant.precision, why), make(variant)
         except (ImportError, RuntimeUnavailable) as error:
             reasons.append(f"{variant.target}: {error}")
+            why = f"the next, since {reasons[-1]}"
     raise RuntimeUnavailable(
         f"{bundle.path}: no runtime here runs this bundle's variants: "
         + "; ".join(dict.fromkeys(reasons))

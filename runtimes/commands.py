@@ -71,13 +71,13 @@ class _Outcome:
     "--runtime",
     default="auto",
     metavar="NAME",
-    help="What runs the recognizer; `inktex runtimes` lists them. [default: the bundle's first]",
+    help="What runs the recognizer; `inktex runtimes` lists them. [default: the fastest here]",
 )
 @click.option(
     "--precision",
     default="auto",
     metavar="NAME",
-    help="Which of the bundle's variants: fp32, int8, ... [default: the bundle's first]",
+    help="Which of the bundle's variants: fp32, int8, ... [default: the fastest here]",
 )
 @click.option(
     "--threads",
@@ -129,7 +129,7 @@ def recognize(
             failed += outcome.result is None
             progress.hide()
             if as_json:
-                click.echo(_json(outcome))
+                click.echo(_json(outcome, recognizer))
             elif outcome.result is None:
                 click.echo(f"inktex: error: {outcome.error}", err=True)
             else:
@@ -192,13 +192,14 @@ def _lines(result: Result, nbest: int) -> Iterator[str]:
         yield f"{reading.confidence:.4f}\t{reading.latex}"
 
 
-def _json(outcome: _Outcome) -> str:
+def _json(outcome: _Outcome, recognizer: Recognizer) -> str:
     import json
 
     result = outcome.result
     if result is None:
         return json.dumps({"path": outcome.path, "error": outcome.error})
-    return json.dumps({"path": outcome.path, **asdict(result)})
+    running = {} if recognizer.running is None else asdict(recognizer.running)
+    return json.dumps({"path": outcome.path, **asdict(result), "running": running})
 
 
 def _printable(path: str) -> str:

@@ -14,26 +14,32 @@ import click
     metavar="DIR",
     help="Whose variants to choose from. [default: the one that comes with inktex]",
 )
+@click.option("--measure", is_flag=True, help="Find the fastest anew, whatever is remembered.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
-def runtimes(bundle: str | None, as_json: bool) -> None:
+def runtimes(bundle: str | None, measure: bool, as_json: bool) -> None:
     """List the runtimes, the machine, and what `auto` would choose of a bundle.
 
     \b
     Examples:
       inktex runtimes
       inktex runtimes --bundle my-bundle --json
+      inktex runtimes --bundle my-bundle --measure
     """
     from ..core.bundle import Bundle
     from ..core.errors import RuntimeUnavailable
     from . import DEFAULT_BUNDLE, choose
+    from .cache_folder import cache_folder
     from .catalogue import Machine, statuses
+    from .choice import forget
 
     opened = Bundle.open(bundle or DEFAULT_BUNDLE)
     variants = [f"{each.target} {each.precision}" for each in opened.manifest.variants]
+    if measure:
+        forget(opened)
     chosen: str | None
     try:
-        variant = choose(opened)[0]
-        chosen, why = f"{variant.target} {variant.precision}", ""
+        running = choose(opened)[0]
+        chosen, why = f"{running.runtime} {running.precision}", running.why
     except RuntimeUnavailable as error:
         chosen, why = None, str(error)
     machine, found = Machine.present(), statuses()
@@ -44,6 +50,8 @@ def runtimes(bundle: str | None, as_json: bool) -> None:
             "bundle": str(opened.path),
             "variants": variants,
             "auto": chosen,
+            "why": why,
+            "cache": str(cache_folder()),
         }
         click.echo(json.dumps(facts))
         return
@@ -58,4 +66,5 @@ def runtimes(bundle: str | None, as_json: bool) -> None:
         f"use{memory}; {instructions}"
     )
     click.echo(f"bundle:  {opened.path}: {', '.join(variants)}")
-    click.echo(f"auto:    {chosen or why}")
+    click.echo(f"auto:    {chosen}, {why}" if chosen else f"auto:    {why}")
+    click.echo(f"cache:   {cache_folder()}")

@@ -37,6 +37,14 @@ def data_root() -> Path:
     return root
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder that no other test and no user has, also for the processes of a test."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("INKTEX_CACHE", str(folder))
+    return folder
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the reports of tests on real handwriting, so that the summary can count them."""
     for item in items:

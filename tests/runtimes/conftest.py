@@ -6,6 +6,9 @@ self-attention cache and attention over the cells that shuns those it has covere
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx.parser
@@ -25,7 +28,9 @@ from inktex.core.bundle import (
     Variant,
     write_bundle,
 )
+from inktex.core.search import greedy
 from inktex.core.vocabulary import SPECIAL_TOKENS, Vocabulary
+from inktex.runtimes.onnx_runtime import OnnxRuntimeModel
 
 VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *"+12=^_xy{}", "\\frac"))
 HEADS, WIDTH, LENGTH = 2, 4, 24
@@ -202,6 +207,36 @@ def tiny_bundle(
 ) -> Bundle:
     """A bundle whose answers make no sense and are always the same."""
     return write_bundle(tmp_path_factory.mktemp("tiny") / "bundle", tiny_manifest, tiny_graphs)
+
+
+@pytest.fixture(scope="session")
+def two_variants(
+    tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle, tiny_graphs: dict[str, bytes]
+) -> Bundle:
+    """The same with a golden formula, and the same graphs again as "int8"."""
+    manifest = tiny_bundle.manifest
+    [fp32] = manifest.variants
+    image = np.zeros((1, 1, 32, 64), np.float32)
+    image[0, 0, 8:24, 10:50] = 1
+    model = OnnxRuntimeModel(tiny_bundle, fp32, threads=1)
+    [memory] = model.encode(image)
+    vocabulary = manifest.vocabulary
+    read = greedy(
+        model,
+        memory,
+        sos=vocabulary.sos,
+        eos=vocabulary.eos,
+        max_length=manifest.decoding.max_length,
+    )
+    golden = io.BytesIO()
+    arrays = {"encoder.images": image, "greedy": np.array(read.tokens)}
+    np.savez(golden, allow_pickle=False, **arrays)
+    variants = (fp32, replace(fp32, precision="int8"))
+    return write_bundle(
+        tmp_path_factory.mktemp("two") / "bundle",
+        replace(manifest, variants=variants, golden="golden.npz"),
+        {**tiny_graphs, "golden.npz": golden.getvalue()},
+    )
 
 
 @pytest.fixture

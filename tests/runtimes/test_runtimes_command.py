@@ -26,7 +26,8 @@ def test_runtimes_machine_and_choice_are_told(
     assert lines[0].startswith("onnxruntime  ")
     assert lines[2].startswith("openvino")
     assert "processors to use" in done.stdout
-    assert lines[-1] == "auto:    onnxruntime fp32"
+    assert lines[-2] == "auto:    onnxruntime fp32, there is no other to choose from"
+    assert lines[-1].startswith("cache:   ")
     found = json.loads(run("--json").stdout)
     assert found["auto"] == "onnxruntime fp32"
     assert found["variants"] == ["onnxruntime fp32"]
@@ -41,6 +42,21 @@ def test_a_bundle_that_nothing_here_runs(tmp_path: Path, tiny_bundle: Bundle) ->
     bundle = write_bundle(tmp_path / "b", manifest, tiny_bundle.contents())
     done = run("--bundle", bundle.path)
     assert done.exit_code == 0
-    assert "no runtime here runs" in done.stdout.splitlines()[-1]
+    assert "no runtime here runs" in done.stdout.splitlines()[-2]
     assert json.loads(run("--bundle", bundle.path, "--json").stdout)["auto"] is None
     assert run("--bundle", tmp_path / "none").exit_code == 2
+
+
+def test_the_fastest_is_measured_once_and_anew_if_asked(
+    two_variants: Bundle, own_cache: Path
+) -> None:
+    first = run("--bundle", two_variants.path)
+    assert first.exit_code == 0, first.output
+    auto = next(line for line in first.stdout.splitlines() if line.startswith("auto:"))
+    assert "the fastest here: " in auto
+    assert ", against " in auto
+    [remembered] = own_cache.rglob("*.json")
+    said = json.loads(remembered.read_text())
+    remembered.write_text(json.dumps({**said, "why": "so I say"}))
+    assert "so I say" in run("--bundle", two_variants.path).stdout
+    assert "so I say" not in run("--bundle", two_variants.path, "--measure").stdout

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inktex.core.bundle import Bundle, Variant, write_bundle
+from inktex.core.errors import RuntimeUnavailable
+from inktex.runtimes import choose, load
+from inktex.runtimes.cache_folder import cache_folder
+from inktex.runtimes.choice import Choice, fastest, forget, measure
+from inktex.runtimes.onnx_runtime import OnnxRuntimeModel
+
+
+class Slow:
+    """A model that takes longer to encode."""
+
+    def __init__(self, model: OnnxRuntimeModel, seconds: float) -> None:
+        self.model, self.seconds = model, seconds
+
+    def encode(self, images: Any) -> Any:
+        time.sleep(self.seconds)
+        return self.model.encode(images)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+
+def maker(bundle: Bundle, slow: str, made: list[str] | None = None) -> Callable[[Variant], Any]:
+    def make(variant: Variant) -> Any:
+        if made is not None:
+            made.append(variant.precision)
+        model = OnnxRuntimeModel(bundle, variant, threads=1)
+        return Slow(model, 0.02 if variant.precision == slow else 0.0)
+
+    return make
+
+
+@pytest.mark.parametrize(("slow", "wins"), [("fp32", "int8"), ("int8", "fp32")])
+def test_the_fastest_wins_and_is_remembered(
+    two_variants: Bundle, own_cache: Path, slow: str, wins: str
+) -> None:
+    variants, made = two_variants.manifest.variants, list[str]()
+    choice = fastest(two_variants, variants, 1, maker(two_variants, slow, made))
+    assert choice is not None
+    assert (choice.runtime, choice.precision) == ("onnxruntime", wins)
+    assert choice.measured_ms[f"onnxruntime {slow}"] >= 20
+    assert f"against onnxruntime {slow} " in choice.why
+    assert fastest(two_variants, variants, 1, maker(two_variants, slow, made)) == choice
+    assert sorted(made) == ["fp32", "int8"]  # once each
+    assert len(list(own_cache.rglob("*.json"))) == 1
+    fastest(two_variants, variants, 2, maker(two_variants, slow, made))
+    assert len(made) == 4  # other threads, another choice
+    forget(two_variants)
+    assert not list(own_cache.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"runtime": "x", "precision": "y", "why": "z"}']
+)
+def test_a_damaged_memory_is_measured_over(
+    two_variants: Bundle, own_cache: Path, content: str
+) -> None:
+    variants = two_variants.manifest.variants
+    first = fastest(two_variants, variants, 1, maker(two_variants, "fp32"))
+    [file] = own_cache.rglob("*.json")
+    file.write_text(content)
+    again = fastest(two_variants, variants, 1, maker(two_variants, "fp32"))
+    assert first is not None
+    assert again is not None
+    assert again.precision == first.precision == "int8"
+    assert json.loads(file.read_text())["precision"] == "int8"
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(
+    two_variants: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("INKTEX_CACHE", str(tmp_path / "file"))
+    variants = two_variants.manifest.variants
+    choice = fastest(two_variants, variants, 1, maker(two_variants, "fp32"))
+    assert choice is not None
+    assert choice.precision == "int8"
+
+
+def test_what_cannot_be_loaded_or_reads_wrongly_is_no_candidate(two_variants: Bundle) -> None:
+    variants = two_variants.manifest.variants
+    good = maker(two_variants, "")
+
+    def failing(variant: Variant) -> Any:
+        if variant.precision == "int8":
+            raise RuntimeUnavailable("no such processor")
+        return good(variant)
+
+    choice = measure(two_variants, variants, failing)
+    assert choice is not None
+    assert (choice.precision, choice.failed) == ("fp32", {"onnxruntime int8": "no such processor"})
+
+    class Silent(Slow):
+        def step(self, tokens: Any, memory: Any, state: Any) -> Any:
+            log_probs, following = self.model.step(tokens, memory, state)
+            log_probs = log_probs * 0 - 20
+            log_probs[:, 2] = 0  # it ends at once
+            return log_probs, following
+
+    def silent(variant: Variant) -> Any:
+        return Silent(good(variant), 0) if variant.precision == "fp32" else good(variant)
+
+    choice = measure(two_variants, variants, silent)
+    assert choice is not None
+    assert choice.precision == "int8"
+    assert "inktex verify" in choice.failed["onnxruntime fp32"]
+
+    def none(variant: Variant) -> Any:
+        raise RuntimeUnavailable("gone")
+
+    assert measure(two_variants, variants, none) is None
+
+
+def test_without_a_golden_formula_the_first_is_taken(tmp_path: Path, two_variants: Bundle) -> None:
+    manifest = replace(two_variants.manifest, golden=None)
+    files = {name: two_variants.path / name for name in manifest.files if name != "golden.npz"}
+    bundle = write_bundle(tmp_path / "bare", replace(manifest, files={}), files)
+    assert measure(bundle, manifest.variants, maker(bundle, "")) is None
+    running, _ = choose(bundle)
+    assert running.precision == manifest.variants[0].precision
+    assert running.why == "the bundle's first that runs here"
+
+
+def test_a_recognizer_tells_what_runs_and_why(two_variants: Bundle) -> None:
+    running = load(two_variants).running
+    assert running is not None
+    assert "the fastest here" in running.why
+    named = load(two_variants, precision="fp32").running
+    assert named is not None
+    assert (named.runtime, named.precision) == ("onnxruntime", "fp32")
+    assert named.why == "there is no other to choose from"
+
+
+def test_where_caches_belong(tmp_path: Path) -> None:
+    home = tmp_path
+    assert cache_folder({"INKTEX_CACHE": "/x"}, "darwin", home) == Path("/x")
+    assert cache_folder({}, "linux", home) == home / ".cache" / "inktex"
+    assert cache_folder({}, "darwin", home) == home / "Library" / "Caches" / "inktex"
+    assert cache_folder({}, "win32", home) == home / "AppData" / "Local" / "inktex"
+    assert cache_folder({"LOCALAPPDATA": "/l"}, "win32", home) == Path("/l") / "inktex"
+
+
+def test_choices_are_plain_data() -> None:
+    choice = Choice("a", "b", "c", {"a b": 1.0})
+    assert Choice(**json.loads(json.dumps(choice.to_dict()))) == choice
