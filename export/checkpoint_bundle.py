@@ -47,7 +47,7 @@ def export_bundle(
     encoder_model = to_onnx(encoder, example_inputs(interface.encoder), interface.encoder)
     step_model = to_onnx(step, example_inputs(interface.step), interface.step)
     variants, graphs = variants_for(
-        targets, GraphSource(encoder_model, step_model, interface, network)
+        targets, GraphSource(encoder_model, step_model, interface, network.max_length, network)
     )
     manifest = Manifest(
         vocabulary=checkpoint.vocabulary,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -20,7 +21,7 @@ _PATH = click.Path(path_type=Path)
     default="onnx",
     show_default=True,
     metavar="LIST",
-    help="For which runtimes, the preferred one first: onnx, openvino, ort, executorch.",
+    help="For which runtimes, the preferred one first: onnx, openvino, ort, executorch, tensorrt.",
 )
 def export(checkpoint: Path, output: Path, beams: int, licence: str | None, targets: str) -> None:
     """Write a checkpoint as a bundle: encoder graph, step graph, manifest, golden arrays.
@@ -53,6 +54,7 @@ def export(checkpoint: Path, output: Path, beams: int, licence: str | None, targ
 )
 @click.option("--runtime", default="all", show_default=True, help="One runtime's variants only.")
 @click.option("--precision", default="all", show_default=True, help="fp32, int8 or all.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def verify(
     bundle: Path,
     checkpoint: Path | None,
@@ -60,6 +62,7 @@ def verify(
     limit: int,
     runtime: str,
     precision: str,
+    as_json: bool,
 ) -> None:
     """Prove that a bundle computes what torch computed; exit status 2 if it does not.
 
@@ -90,8 +93,10 @@ def verify(
     reports = [compare_with_golden(opened, each) for each in variants]
     if source is not None:
         reports += [compare_with_torch(opened, each, source, chosen) for each in variants]
-    for report in reports:
-        click.echo(report)
+    if as_json:
+        click.echo(json.dumps({"reports": [report.to_dict() for report in reports]}))
+    else:
+        click.echo("\n".join(map(str, reports)))
     failed = [report.variant for report in reports if not report.passed]
     if failed:
         raise ParityError(

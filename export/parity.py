@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from typing import Any
 
@@ -14,12 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from ..core.bundle import Bundle
-from ..core.errors import ExportError
+from ..core.errors import ExportError, RuntimeUnavailable
 from ..core.manifest import Variant
 from ..core.recognizer import prepare_image
+from ..core.search import greedy
+from ..core.step_model import StepModel
+from ..core.vocabulary import Vocabulary
 from ..runtimes.executorch_runtime import executorch_graphs
-from ..runtimes.graph_model import Arrays, Graph, Graphs
+from ..runtimes.graph_model import Arrays, Graph, GraphModel, Graphs
 from ..runtimes.openvino_runtime import openvino_graphs
+from ..runtimes.tensorrt_runtime import tensorrt_model
 from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression
 from ..training.recognizer import STRIDE
@@ -39,7 +43,11 @@ class Tolerance:
     agreement: float
 
 
-TOLERANCES = {"fp32": Tolerance(2e-3, 0.99), "int8": Tolerance(None, 0.85)}
+TOLERANCES = {
+    "fp32": Tolerance(2e-3, 0.99),
+    "fp16": Tolerance(0.5, 0.95),
+    "int8": Tolerance(None, 0.85),
+}
 
 
 @dataclass(frozen=True)
@@ -52,42 +60,107 @@ class TensorError:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How far formulas were decoded alike.
+
+    Attributes:
+        sequences, equal: formulas decoded by both, and how many came out equal.
+        tokens, forced: tokens of the references, and how many the variant too thinks likeliest
+            after the reference's tokens before them (teacher forcing).
+        prefix: the tokens, of all references, before the first that the variant wrote otherwise.
+    """
+
+    sequences: int = 0
+    equal: int = 0
+    tokens: int = 0
+    forced: int = 0
+    prefix: int = 0
+
+    def __add__(self, other: Agreement) -> Agreement:
+        return Agreement(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @classmethod
+    def of(
+        cls, written: Sequence[int], reference: Sequence[int], forced: Sequence[int]
+    ) -> Agreement:
+        """That of one formula.
+
+        Args:
+            written: what the variant wrote, without its end.
+            reference: what torch wrote, likewise.
+            forced: what the variant thought likeliest after each of torch's tokens but the last,
+                and after `<sos>`.
+        """
+        prefix = 0
+        for mine, other in zip(written, reference, strict=False):
+            if mine != other:
+                break
+            prefix += 1
+        alike = sum(a == b for a, b in zip(forced, reference, strict=True))
+        return cls(1, int(list(written) == list(reference)), len(reference), alike, prefix)
+
+
+@dataclass(frozen=True)
 class ParityReport:
     """The proof for one variant.
 
     Attributes:
+        variant: its target and precision, and what ran it where that is not its own runtime.
+        reference: what it was compared with.
         tensors: an entry for each output of both graphs.
-        sequences, equal_sequences: formulas decoded by both, and how many came out equal.
+        agreement: of the formulas that both decoded.
     """
 
     variant: str
+    reference: str
     tensors: tuple[TensorError, ...]
-    sequences: int
-    equal_sequences: int
+    agreement: Agreement
     tolerance: Tolerance
 
     @property
     def passed(self) -> bool:
         limit = sys.float_info.max if self.tolerance.max_abs is None else self.tolerance.max_abs
         close = all(each.max_abs <= limit for each in self.tensors)  # which NaN is not
-        agreed = self.equal_sequences >= self.tolerance.agreement * self.sequences
+        agreed = self.agreement.equal >= self.tolerance.agreement * self.agreement.sequences
         return close and agreed
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {**asdict(self), "passed": self.passed}
+
     def __str__(self) -> str:
-        lines = [
-            f"{self.variant}  {each.name:<18} max {each.max_abs:.1e}  mean {each.mean_abs:.1e}"
+        tolerance, found = self.tolerance, self.agreement
+        limit = "finite" if tolerance.max_abs is None else f"at most {tolerance.max_abs:g}"
+        lines = [f"{self.variant}, against {self.reference}:"]
+        lines += [
+            f"  {each.name:<18} max {each.max_abs:.1e}  mean {each.mean_abs:.1e}  ({limit})"
             for each in self.tensors
         ]
-        if self.sequences:
+        if found.sequences:
+            tokens = max(found.tokens, 1)
             lines.append(
-                f"{self.variant}  {self.equal_sequences} of {self.sequences} sequences equal"
+                f"  {found.equal} of {found.sequences} sequences equal (at least "
+                f"{100 * tolerance.agreement:g} %); {100 * found.prefix / tokens:.1f} % of the "
+                f"tokens before the first difference, {100 * found.forced / tokens:.1f} % equal "
+                "after the right ones"
             )
-        lines.append(f"{self.variant}  {'passed' if self.passed else 'FAILED'}")
+        lines.append(f"  {'passed' if self.passed else 'FAILED'}")
         return "\n".join(lines)
+
+
+def told(bundle: Bundle, variant: Variant) -> str:
+    """What a variant is called in a report, with what runs it where that is not its runtime."""
+    name = f"{variant.target} {variant.precision}"
+    if variant.target == "tensorrt" and _tensorrt(bundle, variant) is None:
+        name += ", its ONNX graphs run by ONNX Runtime"
+    return name
 
 
 def graphs_of(bundle: Bundle, variant: Variant) -> Graphs:
     """The two graphs of a variant on its runtime, on one thread, with plain arrays in and out.
+
+    Those for TensorRT are run by ONNX Runtime where there is no TensorRT or no GPU: that proves
+    the graphs, up to rounding, and not the engines.
 
     Raises:
         ExportError: it is for a runtime of another project.
@@ -145,12 +218,11 @@ def compare_with_torch(
         errors.add_all(found, reference)
         memory = {name: array[:1] for name, array in found.items()}
         _compare_steps(bundle, graphs, step, memory, beams, steps, rng, errors)
-    equal = _equal_sequences(bundle, variant, encoder, step, ink) if ink else 0
     return ParityReport(
-        f"{variant.target} {variant.precision}",
+        told(bundle, variant),
+        f"torch, {shapes} random shapes and {len(ink)} formulas",
         errors.summary(),
-        len(ink),
-        equal,
+        _agreement(bundle, variant, encoder, step, ink),
         TOLERANCES[variant.precision],
     )
 
@@ -166,7 +238,8 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
         errors.add(name, array, golden[f"encoder.{name}"])
     state = _initial_state(bundle, memory, 1, bundle.manifest.decoding.max_length)
     vocabulary = bundle.manifest.vocabulary
-    token, written = vocabulary.sos, []
+    wanted = golden["greedy"].tolist()
+    token, written = vocabulary.sos, list[int]()
     for position in range(bundle.manifest.decoding.max_length):
         out = graphs.step(
             {
@@ -183,13 +256,34 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
         if token == vocabulary.eos:
             break
         written.append(token)
+    model = GraphModel(bundle.manifest, graphs, variant.limits)
+    forced = _forced(model, golden["encoder.images"], wanted, vocabulary)
     return ParityReport(
-        f"{variant.target} {variant.precision}",
+        told(bundle, variant),
+        "the golden arrays",
         errors.summary(),
-        1,
-        int(written == golden["greedy"].tolist()),
+        Agreement.of(written, wanted, forced),
         TOLERANCES[variant.precision],
     )
+
+
+def _tensorrt(bundle: Bundle, variant: Variant) -> GraphModel | None:
+    try:
+        return tensorrt_model(bundle, variant)
+    except RuntimeUnavailable:
+        return None
+
+
+def _tensorrt_graphs(bundle: Bundle, variant: Variant) -> Graphs:
+    model = _tensorrt(bundle, variant)
+    if model is None:
+        return _onnx_graphs(bundle, variant)
+    store = model.store
+
+    def on_host(graph: Graph) -> Graph:
+        return lambda inputs: {name: store.get(each) for name, each in graph(inputs).items()}
+
+    return Graphs(on_host(model.graphs.encoder), on_host(model.graphs.step))
 
 
 _GRAPHS: dict[str, Callable[[Bundle, Variant], Graphs]] = {
@@ -197,6 +291,7 @@ _GRAPHS: dict[str, Callable[[Bundle, Variant], Graphs]] = {
     "ort": _onnx_graphs,
     "openvino": partial(openvino_graphs, threads=1),
     "executorch": partial(executorch_graphs, threads=1),
+    "tensorrt": _tensorrt_graphs,
 }
 
 
@@ -288,22 +383,52 @@ def _scribble(rng: np.random.Generator, batch: int, height: int, width: int) -> 
     return images
 
 
-def _equal_sequences(
+def _agreement(
     bundle: Bundle,
     variant: Variant,
     encoder: EncoderGraph,
     step: StepGraph,
     ink: Sequence[Expression],
-) -> int:
-    from ..runtimes import load
+) -> Agreement:
+    """Formulas decoded greedily and without grammar, by torch and by the variant's own adapter."""
+    from ..runtimes import choose
 
-    recognizer = load(bundle, runtime=variant.target, precision=variant.precision)
-    vocabulary = bundle.manifest.vocabulary
-    equal = 0
+    if not ink:
+        return Agreement()
+    model: StepModel[Any, Any]
+    try:
+        model = choose(bundle, variant.target, variant.precision, threads=1)[1]
+    except RuntimeUnavailable:
+        model = GraphModel(bundle.manifest, graphs_of(bundle, variant), variant.limits)
+    vocabulary, decoding = bundle.manifest.vocabulary, bundle.manifest.decoding
+    found = Agreement()
     for expression in ink:
-        source = expression.source
-        images = torch.from_numpy(prepare_image(source, bundle.manifest.preprocessing))
-        reference = read_greedily(encoder, step, images, vocabulary)
-        result = recognizer(source, beam=1, constrain=False)
-        equal += list(result.tokens) == vocabulary.decode(reference.tokens)
-    return equal
+        image = prepare_image(expression.source, bundle.manifest.preprocessing)
+        reference = read_greedily(encoder, step, torch.from_numpy(image), vocabulary)
+        [memory] = model.encode(image)
+        written = greedy(
+            model,
+            memory,
+            sos=vocabulary.sos,
+            eos=vocabulary.eos,
+            max_length=decoding.max_length,
+        )
+        forced = _forced(model, image, reference.tokens, vocabulary)
+        found += Agreement.of(written.tokens, reference.tokens, forced)
+    return found
+
+
+def _forced(
+    model: StepModel[Any, Any],
+    image: NDArray[np.float32],
+    tokens: Sequence[int],
+    vocabulary: Vocabulary,
+) -> list[int]:
+    """What a model thinks likeliest at each of some tokens, given those before."""
+    [memory] = model.encode(image)
+    state = model.start(memory, 1)
+    found = []
+    for token in [vocabulary.sos, *tokens[:-1]][: len(tokens)]:
+        log_probs, state = model.step(np.array([token]), memory, state)
+        found.append(int(log_probs.argmax()))
+    return found

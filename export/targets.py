@@ -17,6 +17,7 @@ from .graphs import EncoderGraph, StepGraph
 from .to_executorch import LIMITS, to_executorch
 from .to_openvino import to_openvino
 from .to_ort import to_ort
+from .to_tensorrt import to_tensorrt
 
 Files = dict[str, bytes]
 
@@ -26,12 +27,14 @@ class GraphSource(NamedTuple):
 
     encoder, step: the two graphs of a recognizer
     interface: what they take and give
+    longest: tokens that can be written
     network: the recognizer itself, for targets that want torch's view of it
     """
 
     encoder: onnx.ModelProto
     step: onnx.ModelProto
     interface: Interface
+    longest: int
     network: Recognizer | None = None
 
 
@@ -69,7 +72,7 @@ def _executorch(source: GraphSource) -> tuple[Variant, Files]:
     if source.network is None:
         raise ExportError("expected a checkpoint to write for ExecuTorch, found only ONNX graphs")
     network = source.network
-    limits = limits_of(source.interface, network.max_length)
+    limits = limits_of(source.interface, source.longest)
     variant = Variant("executorch", "fp32", "encoder.fp32.pte", "step.fp32.pte", limits=limits)
     parts: list[tuple[str, nn.Module, GraphSpec]] = [
         (variant.encoder, EncoderGraph(network), source.interface.encoder),
@@ -113,11 +116,23 @@ def example_inputs(spec: GraphSpec) -> dict[str, torch.Tensor]:
     return examples
 
 
+def _tensorrt(source: GraphSource) -> tuple[Variant, Files]:
+    """For TensorRT: ONNX from which engines are built on the device that runs them."""
+    # caches and state are as long as the manifest allows; an adapter lets them grow
+    limits = limits_of(source.interface, source.longest)
+    variant = Variant("tensorrt", "fp16", "encoder.fp16.onnx", "step.fp16.onnx", limits=limits)
+    return variant, {
+        variant.encoder: to_tensorrt(source.encoder).SerializeToString(),
+        variant.step: to_tensorrt(source.step).SerializeToString(),
+    }
+
+
 TARGETS: dict[str, Callable[[GraphSource], tuple[Variant, Files]]] = {
     "onnx": _onnx,
     "openvino": _openvino,
     "ort": _ort,
     "executorch": _executorch,
+    "tensorrt": _tensorrt,
 }
 
 

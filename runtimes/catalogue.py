@@ -22,20 +22,25 @@ class Known:
     """A runtime that inktex has an adapter for.
 
     Attributes:
-        package: that it needs, as `pip install` names it.
+        packages: any of which brings it, as `pip install` names them; the first is proposed.
         runs_on: what it is for.
     """
 
     name: str
-    package: str
+    packages: tuple[str, ...]
     runs_on: str
 
 
 KNOWN = (
-    Known("onnxruntime", "onnxruntime", "any processor; comes with inktex"),
-    Known("ort", "onnxruntime", "the same, from its own format: small builds for phones"),
-    Known("openvino", "openvino", "processors of Intel, AMD and Arm"),
-    Known("executorch", "executorch", "Android and iOS, here through its Python bindings"),
+    Known("onnxruntime", ("onnxruntime",), "any processor; comes with inktex"),
+    Known("ort", ("onnxruntime",), "the same, from its own format: small builds for phones"),
+    Known("openvino", ("openvino",), "processors of Intel, AMD and Arm"),
+    Known("executorch", ("executorch",), "Android and iOS, here through its Python bindings"),
+    Known(
+        "tensorrt",
+        ("tensorrt-rtx", "tensorrt"),
+        "NVIDIA GPUs, and Jetson, where JetPack brings it",
+    ),
 )
 
 
@@ -64,11 +69,8 @@ def statuses() -> list[Status]:
 
     found = []
     for known in KNOWN:
-        try:
-            there: str | None = version(known.package)
-        except PackageNotFoundError:
-            there = None
-        install = "" if there else f"pip install {known.package}"
+        there = next(filter(None, map(_version, known.packages)), None)
+        install = "" if there else f"pip install {known.packages[0]}"
         found.append(Status(known.name, known.runs_on, there, install))
     names = {known.name for known in KNOWN}
     for name, entry_point in sorted(runtimes().items()):
@@ -77,6 +79,14 @@ def statuses() -> list[Status]:
             number = entry_point.dist.version if entry_point.dist else None
             found.append(Status(name, f"brought by {project}", number, ""))
     return found
+
+
+def _version(package: str) -> str | None:
+    """Of a package that is installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ to offer: an adapter loads the graphs, and this keeps account of memory, state a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,12 @@ from ..core.errors import BundleError, InputError
 from ..core.interface import Interface
 from ..core.manifest import Manifest
 
-Arrays: TypeAlias = dict[str, NDArray[Any]]
-Graph: TypeAlias = Callable[[Mapping[str, NDArray[Any]]], Arrays]
+Arrays: TypeAlias = dict[str, Any]
+"""By name: numpy's arrays, or those of another `Store`."""
+Graph: TypeAlias = Callable[[Mapping[str, Any]], Arrays]
 """Inputs by name to outputs by name; the outputs stay as they are when it is called again. May be
-called from several threads at once."""
+called from several threads at once. Images, tokens and positions come as numpy's arrays, all else
+as the model's store has it; what comes out is the store's."""
 
 FIRST_LENGTH = 32
 """Steps that a cache has room for at first: most formulas are shorter."""
@@ -32,6 +34,51 @@ class Graphs(NamedTuple):
 
     encoder: Graph
     step: Graph
+
+
+class Store(Protocol):
+    """Where memories and states lie: on the host, or wherever the graphs are run."""
+
+    def put(self, array: NDArray[Any]) -> Any:
+        """From the host."""
+        ...
+
+    def get(self, array: Any) -> NDArray[Any]:
+        """To the host."""
+        ...
+
+    def zeros(self, shape: Sequence[int], dtype: Any) -> Any:
+        """As numpy's."""
+        ...
+
+    def take(self, array: Any, order: NDArray[np.int64], axis: int) -> Any:
+        """As numpy's."""
+        ...
+
+    def grow(self, array: Any, axis: int, length: int) -> Any:
+        """With zeros at the end of an axis, up to a length."""
+        ...
+
+
+class HostStore:
+    """Arrays of numpy."""
+
+    def put(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array
+
+    def get(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array
+
+    def zeros(self, shape: Sequence[int], dtype: Any) -> NDArray[Any]:
+        return np.zeros(shape, dtype)
+
+    def take(self, array: NDArray[Any], order: NDArray[np.int64], axis: int) -> NDArray[Any]:
+        return array.take(order, axis)
+
+    def grow(self, array: NDArray[Any], axis: int, length: int) -> NDArray[Any]:
+        more = [(0, 0)] * array.ndim
+        more[axis] = (0, length - array.shape[axis])
+        return np.pad(array, more)
 
 
 @dataclass(frozen=True)
@@ -68,19 +115,25 @@ class GraphModel:
     Args:
         limits: of dynamic axes, as `Variant.limits`; where the batch's is 1, the images of a batch
             are encoded one by one.
+        store: where memories and states lie, by default on the host.
 
     Attributes:
         max_length: steps that can be made.
     """
 
     def __init__(
-        self, manifest: Manifest, graphs: Graphs, limits: Mapping[str, int] = MappingProxyType({})
+        self,
+        manifest: Manifest,
+        graphs: Graphs,
+        limits: Mapping[str, int] = MappingProxyType({}),
+        store: Store | None = None,
     ) -> None:
         self.interface: Interface = manifest.interface
         self.vocabulary_size = len(manifest.vocabulary)
         self.max_length = longest(manifest)
         self.graphs = graphs
         self.limits = limits
+        self.store: Store = store or HostStore()
 
     def encode(self, images: NDArray[np.float32]) -> list[GraphMemory]:
         """images float32 `[batch, 1, height, width]`, ink 1 on 0 -> one memory an image
@@ -91,7 +144,10 @@ class GraphModel:
         if len(images) > self.limits.get("batch", len(images)):
             return [memory for image in images for memory in self.encode(image[None])]
         self._check(height=images.shape[2], width=images.shape[3])
-        outputs = self.graphs.encoder({self.interface.image: np.ascontiguousarray(images)})
+        given = {self.interface.image: np.ascontiguousarray(images)}
+        outputs = {
+            name: self.store.get(array) for name, array in self.graphs.encoder(given).items()
+        }
         memories = [
             compact_memory(
                 self.interface,
@@ -101,7 +157,13 @@ class GraphModel:
         ]
         for memory in memories:
             self._check(**{name: size for name, size in memory.sizes.items() if name != "batch"})
-        return memories
+        return [
+            replace(
+                memory,
+                arrays={name: self.store.put(array) for name, array in memory.arrays.items()},
+            )
+            for memory in memories
+        ]
 
     def start(self, memory: GraphMemory, beams: int) -> GraphState:
         """The state before the first token: zeros, for `beams` hypotheses.
@@ -114,7 +176,7 @@ class GraphModel:
         specs = [self.interface.step[each.input] for each in self.interface.state]
         return GraphState(
             {
-                spec.name: np.zeros(
+                spec.name: self.store.zeros(
                     [sizes[size] if isinstance(size, str) else size for size in spec.shape],
                     spec.dtype,
                 )
@@ -142,7 +204,8 @@ class GraphModel:
             }
         )
         following = {each.input: outputs[each.output] for each in self.interface.state}
-        log_probs = outputs[self.interface.log_probs].astype(np.float32, copy=False)
+        log_probs = self.store.get(outputs[self.interface.log_probs])
+        log_probs = log_probs.astype(np.float32, copy=False)
         return log_probs, GraphState(following, state.position + 1, memory)
 
     def reorder(self, state: GraphState, order: NDArray[np.int64]) -> GraphState:
@@ -152,7 +215,10 @@ class GraphModel:
         if len(order) == beams and np.array_equal(order, np.arange(beams)):
             return state
         return GraphState(
-            {name: array.take(order, specs[name]) for name, array in state.arrays.items()},
+            {
+                name: self.store.take(array, order, specs[name])
+                for name, array in state.arrays.items()
+            },
             state.position,
             state.memory,
         )
@@ -171,7 +237,7 @@ class GraphModel:
                 f"expected a state named {COVERAGE!r}, found only {list(state.arrays)}"
             )
         spec = self.interface.step[COVERAGE]
-        return on_all_cells(state.arrays[COVERAGE], spec, state.memory.kept)
+        return on_all_cells(self.store.get(state.arrays[COVERAGE]), spec, state.memory.kept)
 
     def _check(self, **sizes: int) -> None:
         for name, size in sizes.items():
@@ -197,9 +263,8 @@ class GraphModel:
             array = arrays[each.input]
             length = array.shape[axis]
             if state.position >= length:
-                more = [(0, 0)] * array.ndim
-                more[axis] = (0, min(2 * length, self.max_length) - length)
-                arrays[each.input] = np.pad(array, more)
+                longer = min(2 * length, self.max_length)
+                arrays[each.input] = self.store.grow(array, axis, longer)
         return arrays
 
 

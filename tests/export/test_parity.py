@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from inktex.core.bundle import Bundle, golden_npz, write_bundle
 from inktex.export.parity import (
     TOLERANCES,
+    Agreement,
     ParityReport,
     TensorError,
     Tolerance,
@@ -62,10 +63,13 @@ def test_a_fresh_export_agrees_with_torch_on_shapes_and_on_ink(
     assert {each.name for each in report.tensors} == OUTPUTS
     assert all(0 <= each.mean_abs <= each.max_abs < 2e-3 for each in report.tensors)
     assert any(each.max_abs > 0 for each in report.tensors)  # two computations, not one
-    assert (report.sequences, report.equal_sequences) == (4, 4)
+    assert (report.agreement.sequences, report.agreement.equal) == (4, 4)
     text = str(report)
     assert "4 of 4 sequences equal" in text
-    assert text.endswith("onnxruntime fp32  passed")
+    assert text.startswith("onnxruntime fp32, against torch, 6 random shapes and 4 formulas:\n")
+    assert "100.0 % of the tokens before the first difference, 100.0 % equal after" in text
+    assert text.endswith("\n  passed")
+    assert report.agreement.tokens == report.agreement.forced == report.agreement.prefix > 0
 
 
 def test_a_fresh_export_agrees_with_its_golden_arrays(bundle: Bundle) -> None:
@@ -76,7 +80,7 @@ def test_a_fresh_export_agrees_with_its_golden_arrays(bundle: Bundle) -> None:
         "next_cache_values",
         "next_coverage",
     }
-    assert (report.sequences, report.equal_sequences) == (1, 1)
+    assert (report.agreement.sequences, report.agreement.equal) == (1, 1)
 
 
 @pytest.mark.parametrize("graph", ["encoder.fp32.onnx", "step.fp32.onnx"])
@@ -121,13 +125,23 @@ def test_golden_arrays_of_another_machine_are_found(bundle: Bundle, tmp_path: Pa
     changed = write_bundle(tmp_path / "changed", bundle.manifest, files)
     report = compare_with_golden(changed, changed.manifest.variants[0])
     assert not report.passed
-    assert report.equal_sequences == 0
+    assert report.agreement.equal == 0
+
+
+def test_agreement_counts_tokens_before_and_after_a_difference() -> None:
+    found = Agreement.of([5, 6, 9, 8], [5, 6, 7, 8, 9], [5, 6, 9, 8, 9])
+    assert found == Agreement(1, 0, 5, 4, 2)
+    same = Agreement.of([5], [5], [5])
+    assert same == Agreement(1, 1, 1, 1, 1)
+    assert found + same == Agreement(2, 1, 6, 5, 3)
+    assert Agreement.of([], [], []) == Agreement(1, 1, 0, 0, 0)
+    assert Agreement.of([5, 6], [5], [5]).equal == 0
 
 
 def test_what_passes_is_within_the_tolerance() -> None:
     def report(errors: list[float], equal: int, tolerance: Tolerance) -> ParityReport:
         tensors = tuple(TensorError(f"t{i}", error, 0.0) for i, error in enumerate(errors))
-        return ParityReport("x", tensors, 100, equal, tolerance)
+        return ParityReport("x", "y", tensors, Agreement(100, equal, 1, 1, 1), tolerance)
 
     strict = Tolerance(1e-3, 0.99)
     assert report([1e-3, 0.0], 99, strict).passed
@@ -138,7 +152,7 @@ def test_what_passes_is_within_the_tolerance() -> None:
     assert report([50.0], 100, sequences_only).passed
     for broken in (float("nan"), float("inf")):
         assert not report([broken], 100, sequences_only).passed
-    assert set(TOLERANCES) == {"fp32", "int8"}
+    assert set(TOLERANCES) == {"fp32", "fp16", "int8"}
 
 
 def test_errors_are_gathered_by_name_and_none_is_lost() -> None:

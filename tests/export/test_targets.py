@@ -20,7 +20,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> GraphSource:
     encoder, step = (
         onnx.load_from_string(bundle.read(name)) for name in (variant.encoder, variant.step)
     )
-    return GraphSource(encoder, step, bundle.manifest.interface)
+    return GraphSource(encoder, step, bundle.manifest.interface, 24)
 
 
 def test_each_target_has_its_variant_and_files(graphs: GraphSource) -> None:
@@ -47,7 +47,8 @@ def test_an_unknown_target_is_told_those_that_there_are(
     graphs: GraphSource, names: list[str]
 ) -> None:
     with pytest.raises(
-        ExportError, match="expected targets out of onnx, openvino, ort, executorch, found"
+        ExportError,
+        match="expected targets out of onnx, openvino, ort, executorch, tensorrt, found",
     ):
         variants_for(names, graphs)
 

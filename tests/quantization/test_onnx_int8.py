@@ -111,7 +111,7 @@ def test_parity_of_int8_is_judged_by_sequences(quantized: Bundle, checkpoint: Ch
     )
     assert report.variant == "onnxruntime int8"
     assert report.tolerance.max_abs is None
-    assert report.sequences == 2
+    assert report.agreement.sequences == 2
     assert all(np.isfinite(each.max_abs) for each in report.tensors)
 
 

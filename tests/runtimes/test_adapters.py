@@ -180,7 +180,7 @@ def test_every_variant_is_proved_on_its_own_runtime(bundle: Bundle, name: str) -
     formulas = synthetic.expressions(3)
     report = compare_with_torch(bundle, bundle.variant(name), synthetic.checkpoint(), formulas)
     assert report.passed, str(report)
-    assert report.equal_sequences == 3
+    assert report.agreement.equal == 3
 
 
 def test_a_variant_of_another_project_cannot_be_proved_here(bundle: Bundle) -> None:

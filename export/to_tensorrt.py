@@ -1,0 +1,54 @@
+"""An ONNX graph as TensorRT likes it: half precision inside, whatever a GPU is asked to build."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import onnx
+
+from ..core.errors import ExportError
+
+
+def to_tensorrt(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph, computed in float16 between inputs and outputs of the types they had.
+
+    TensorRT takes precisions from the graph alone (TensorRT for RTX and TensorRT 11 know no other
+    way, TensorRT 10 does so when asked), so that they stand in the file: what is proved of it with
+    ONNX Runtime holds for every engine, up to rounding. Where TensorRT is installed its parser is
+    asked, node by node, whether it takes the graph; no GPU is needed for that.
+
+    Raises:
+        ExportError: the graph cannot be written so, or TensorRT does not take it.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    level = logging.root.manager.disable
+    try:
+        logging.disable(logging.WARNING)  # that small weights become zero
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # the converter writes into the model that it is given, and leaves the casts unsorted
+            copy = onnx.ModelProto.FromString(model.SerializeToString())
+            sorted_ = OnnxModel(convert_float_to_float16(copy, keep_io_types=True))
+            sorted_.topological_sort()
+    finally:
+        logging.disable(level)
+    half: onnx.ModelProto = sorted_.model
+    try:
+        onnx.checker.check_model(half, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"{model.graph.name} cannot be written in float16: {error}") from error
+    _ask_the_parser(half)
+    return half
+
+
+def _ask_the_parser(model: onnx.ModelProto) -> None:
+    from ..runtimes.tensorrt_engines import parsed, tensorrt
+
+    try:
+        library = tensorrt()
+    except ImportError:
+        return
+    parsed(library, model.SerializeToString(), model.graph.name)
