@@ -82,6 +82,8 @@ class Variant:
         exp_rate: what was measured with exactly these files, free JSON.
         limits: the greatest size of some dynamic axes, by name, where the target wants one
             declared: "height" and "width" of the image, "cells", "beams", …
+        image_sizes: (height, width) that the encoder takes, where it takes no others; an image is
+            put into the smallest that holds it, with paper to the right and below.
     """
 
     target: str
@@ -90,6 +92,7 @@ class Variant:
     step: str
     exp_rate: JsonObject = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
+    image_sizes: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,7 @@ def _read_variant(fields: Fields) -> Variant:
         step=fields.text("step"),
         exp_rate=fields.mapping("exp_rate"),
         limits=_read_limits(fields),
+        image_sizes=_read_image_sizes(fields),
     )
 
 
@@ -259,6 +263,19 @@ def _read_limits(fields: Fields) -> dict[str, int]:
         if most < 1:
             limits.note(limits.path(name), "a size of 1 or more", most)
     return found
+
+
+def _read_image_sizes(fields: Fields) -> tuple[tuple[int, int], ...]:
+    if "image_sizes" not in fields.content:  # as bundles were before there were any
+        return ()
+    found: list[tuple[int, int]] = []
+    for size in fields.items("image_sizes", list, "a pair of height and width"):
+        pair = size if isinstance(size, list) else []
+        if len(pair) == 2 and all(type(side) is int and side > 0 for side in pair):
+            found.append((pair[0], pair[1]))
+        else:
+            fields.note(fields.path("image_sizes"), "pairs of height and width", size)
+    return tuple(found)
 
 
 def _read_record(fields: Fields) -> FileRecord:

@@ -28,6 +28,7 @@ from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression
 from ..training.recognizer import STRIDE
 from .graphs import EncoderGraph, StepGraph, read_greedily
+from .mil_interpreter import MilProgram
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,8 @@ def told(bundle: Bundle, variant: Variant) -> str:
     name = f"{variant.target} {variant.precision}"
     if variant.target == "tensorrt" and _tensorrt(bundle, variant) is None:
         name += ", its ONNX graphs run by ONNX Runtime"
+    if variant.target == "coreml":
+        name += ", its programs run operation by operation"
     return name
 
 
@@ -160,7 +163,8 @@ def graphs_of(bundle: Bundle, variant: Variant) -> Graphs:
     """The two graphs of a variant on its runtime, on one thread, with plain arrays in and out.
 
     Those for TensorRT are run by ONNX Runtime where there is no TensorRT or no GPU: that proves
-    the graphs, up to rounding, and not the engines.
+    the graphs, up to rounding, and not the engines. Programs of CoreML are run by an interpreter
+    of ours, on a Mac too.
 
     Raises:
         ExportError: it is for a runtime of another project.
@@ -256,7 +260,7 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
         if token == vocabulary.eos:
             break
         written.append(token)
-    model = GraphModel(bundle.manifest, graphs, variant.limits)
+    model = _model_of(bundle, variant, graphs)
     forced = _forced(model, golden["encoder.images"], wanted, vocabulary)
     return ParityReport(
         told(bundle, variant),
@@ -286,12 +290,17 @@ def _tensorrt_graphs(bundle: Bundle, variant: Variant) -> Graphs:
     return Graphs(on_host(model.graphs.encoder), on_host(model.graphs.step))
 
 
+def _coreml_graphs(bundle: Bundle, variant: Variant) -> Graphs:
+    return Graphs(*(MilProgram(bundle.path / name) for name in (variant.encoder, variant.step)))
+
+
 _GRAPHS: dict[str, Callable[[Bundle, Variant], Graphs]] = {
     "onnxruntime": _onnx_graphs,
     "ort": _onnx_graphs,
     "openvino": partial(openvino_graphs, threads=1),
     "executorch": partial(executorch_graphs, threads=1),
     "tensorrt": _tensorrt_graphs,
+    "coreml": _coreml_graphs,
 }
 
 
@@ -399,7 +408,7 @@ def _agreement(
     try:
         model = choose(bundle, variant.target, variant.precision, threads=1)[1]
     except RuntimeUnavailable:
-        model = GraphModel(bundle.manifest, graphs_of(bundle, variant), variant.limits)
+        model = _model_of(bundle, variant, graphs_of(bundle, variant))
     vocabulary, decoding = bundle.manifest.vocabulary, bundle.manifest.decoding
     found = Agreement()
     for expression in ink:
@@ -416,6 +425,10 @@ def _agreement(
         forced = _forced(model, image, reference.tokens, vocabulary)
         found += Agreement.of(written.tokens, reference.tokens, forced)
     return found
+
+
+def _model_of(bundle: Bundle, variant: Variant, graphs: Graphs) -> GraphModel:
+    return GraphModel(bundle.manifest, graphs, variant.limits, image_sizes=variant.image_sizes)
 
 
 def _forced(

@@ -14,6 +14,7 @@ from ..core.interface import GraphSpec, Interface
 from ..core.manifest import Variant
 from ..training.recognizer import STRIDE, Recognizer
 from .graphs import EncoderGraph, StepGraph
+from .to_coreml import IMAGE_SIZES, to_coreml
 from .to_executorch import LIMITS, to_executorch
 from .to_openvino import to_openvino
 from .to_ort import to_ort
@@ -127,12 +128,39 @@ def _tensorrt(source: GraphSource) -> tuple[Variant, Files]:
     }
 
 
+def _coreml(source: GraphSource) -> tuple[Variant, Files]:
+    """For CoreML: an ML package for each graph."""
+    if source.network is None:
+        raise ExportError("expected a checkpoint to write for CoreML, found only ONNX graphs")
+    limits = limits_of(source.interface, source.longest)
+    variant = Variant(
+        "coreml",
+        "fp16",
+        "encoder.fp16.mlpackage",
+        "step.fp16.mlpackage",
+        limits=limits,
+        image_sizes=IMAGE_SIZES,
+    )
+    encoder, step = EncoderGraph(source.network), StepGraph(source.network)
+    interface = source.interface
+    parts: list[tuple[str, nn.Module, GraphSpec, Sequence[tuple[int, int]]]] = [
+        (variant.encoder, encoder, interface.encoder, IMAGE_SIZES),
+        (variant.step, step, interface.step, ()),
+    ]
+    return variant, {
+        f"{name}/{file}": data
+        for name, module, spec, sizes in parts
+        for file, data in to_coreml(module, example_inputs(spec), spec, limits, sizes).items()
+    }
+
+
 TARGETS: dict[str, Callable[[GraphSource], tuple[Variant, Files]]] = {
     "onnx": _onnx,
     "openvino": _openvino,
     "ort": _ort,
     "executorch": _executorch,
     "tensorrt": _tensorrt,
+    "coreml": _coreml,
 }
 
 

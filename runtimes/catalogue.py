@@ -36,6 +36,7 @@ KNOWN = (
     Known("ort", ("onnxruntime",), "the same, from its own format: small builds for phones"),
     Known("openvino", ("openvino",), "processors of Intel, AMD and Arm"),
     Known("executorch", ("executorch",), "Android and iOS, here through its Python bindings"),
+    Known("coreml", ("coremltools",), "iPhone, iPad and Mac; runs on macOS only"),
     Known(
         "tensorrt",
         ("tensorrt-rtx", "tensorrt"),

@@ -89,11 +89,15 @@ class GraphMemory:
         arrays: by tensor name, batch 1; masked cells are left out.
         sizes: of its dynamic axes, by name: how many cells are left, or rows and columns.
         kept: bool `[cells]`, which cells of the image are left; None where all are.
+        shape: height and width of the image, in pixels.
+        padded: those of the image that the encoder saw.
     """
 
     arrays: Arrays
     sizes: dict[str, int]
     kept: NDArray[np.bool_] | None
+    shape: tuple[int, int] = (0, 0)
+    padded: tuple[int, int] = (0, 0)
 
 
 class GraphState(NamedTuple):
@@ -116,6 +120,7 @@ class GraphModel:
         limits: of dynamic axes, as `Variant.limits`; where the batch's is 1, the images of a batch
             are encoded one by one.
         store: where memories and states lie, by default on the host.
+        image_sizes: as `Variant.image_sizes`.
 
     Attributes:
         max_length: steps that can be made.
@@ -127,6 +132,7 @@ class GraphModel:
         graphs: Graphs,
         limits: Mapping[str, int] = MappingProxyType({}),
         store: Store | None = None,
+        image_sizes: Sequence[tuple[int, int]] = (),
     ) -> None:
         self.interface: Interface = manifest.interface
         self.vocabulary_size = len(manifest.vocabulary)
@@ -134,6 +140,7 @@ class GraphModel:
         self.graphs = graphs
         self.limits = limits
         self.store: Store = store or HostStore()
+        self.image_sizes = sorted(image_sizes, key=lambda size: size[0] * size[1])
 
     def encode(self, images: NDArray[np.float32]) -> list[GraphMemory]:
         """images float32 `[batch, 1, height, width]`, ink 1 on 0 -> one memory an image
@@ -144,6 +151,10 @@ class GraphModel:
         if len(images) > self.limits.get("batch", len(images)):
             return [memory for image in images for memory in self.encode(image[None])]
         self._check(height=images.shape[2], width=images.shape[3])
+        shape, padded = images.shape[2:], self._padded_size(*images.shape[2:])
+        if padded != shape:
+            more = [(0, 0), (0, 0), (0, padded[0] - shape[0]), (0, padded[1] - shape[1])]
+            images = np.pad(images, more)
         given = {self.interface.image: np.ascontiguousarray(images)}
         outputs = {
             name: self.store.get(array) for name, array in self.graphs.encoder(given).items()
@@ -161,6 +172,8 @@ class GraphModel:
             replace(
                 memory,
                 arrays={name: self.store.put(array) for name, array in memory.arrays.items()},
+                shape=shape,
+                padded=padded,
             )
             for memory in memories
         ]
@@ -237,7 +250,34 @@ class GraphModel:
                 f"expected a state named {COVERAGE!r}, found only {list(state.arrays)}"
             )
         spec = self.interface.step[COVERAGE]
-        return on_all_cells(self.store.get(state.arrays[COVERAGE]), spec, state.memory.kept)
+        memory = state.memory
+        found = on_all_cells(self.store.get(state.arrays[COVERAGE]), spec, memory.kept)
+        if memory.padded == memory.shape:
+            return found
+        # without the cells of the paper that was added
+        height, width = memory.padded
+        cell = round((height * width / found.shape[-1]) ** 0.5)
+        grid = found.reshape(*found.shape[:-1], height // cell, width // cell)
+        grid = grid[..., : memory.shape[0] // cell, : memory.shape[1] // cell]
+        return np.ascontiguousarray(grid.reshape(*found.shape[:-1], -1))
+
+    def _padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """The smallest size that the encoder takes and that holds an image.
+
+        Raises:
+            InputError: there is none.
+        """
+        if not self.image_sizes:
+            return height, width
+        for size in self.image_sizes:
+            if size[0] >= height and size[1] >= width:
+                return size
+        highest, widest = (max(sides) for sides in zip(*self.image_sizes, strict=True))
+        raise InputError(
+            f"expected an image of at most {widest} x {highest} pixels at the recognizer's scale, "
+            f"for which this variant was exported, found {width} x {height}; cut the formula, or "
+            "use another runtime"
+        )
 
     def _check(self, **sizes: int) -> None:
         for name, size in sizes.items():

@@ -207,4 +207,4 @@ def test_the_browser_reads_as_this_machine_does(
     assert len(answers) == len(wanted) == 2 * len(EXAMPLES)
     for answer, expected in zip(answers, wanted, strict=True):
         assert answer["tokens"] == list(expected.tokens)
-        assert np.exp(answer["logProb"]) == pytest.approx(expected.confidence, rel=0.02)
+        assert answer["confidence"] == pytest.approx(expected.confidence, rel=0.02)

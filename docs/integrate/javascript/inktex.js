@@ -132,13 +132,14 @@ export class Recognizer {
     Object.assign(this, { ort, manifest, encoder, step });
   }
 
-  /** The best reading, searched greedily: { tokens, logProb }. */
+  /** The best reading, searched greedily: { tokens, confidence }. */
   async read(strokes) {
     const { vocabulary, decoding, interface: names } = this.manifest;
     const memory = await this.encode(strokes);
     let state = this.start(memory);
     const eos = vocabulary.indexOf("<eos>"), written = [];
-    let token = vocabulary.indexOf("<sos>"), logProb = 0;
+    let token = vocabulary.indexOf("<sos>");
+    const tokenLogProbs = [];
     for (let position = 0; position < decoding.max_length; position++) {
       state = this.withRoom(state, position);
       const outputs = await this.step.run({
@@ -146,12 +147,23 @@ export class Recognizer {
       });
       const logProbs = outputs[names.log_probs].data;
       token = logProbs.reduce((best, value, i) => (value > logProbs[best] ? i : best), 0);
-      logProb += logProbs[token];
+      tokenLogProbs.push(logProbs[token]);
       if (token === eos) break;
       written.push(vocabulary[token]);
       state = Object.fromEntries(names.state.map((each) => [each.input, outputs[each.output]]));
     }
-    return { tokens: written, logProb };
+    return { tokens: written, confidence: this.confidence(tokenLogProbs) };
+  }
+
+  /** The chance that a reading is right, from the log-probabilities of its tokens. */
+  confidence(tokenLogProbs) {
+    const known = tokenLogProbs.map((value) => Math.min(Math.max(value, -20), 0));
+    const total = known.reduce((sum, value) => sum + value, 0);
+    const weights = this.manifest.confidence;
+    if (!weights) return Math.exp(total);
+    const logit = weights.bias + weights.total * total + weights.least * Math.min(0, ...known)
+      + weights.length * known.length;
+    return 1 / (1 + Math.exp(-logit));
   }
 
   /** Everything about an image that no step changes; cells without ink are left out. */
