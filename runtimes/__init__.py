@@ -38,8 +38,9 @@ def load(
 
     Args:
         bundle: a directory, or a bundle already open; by default the one that comes with inktex.
-        runtime: the name of a runtime, or "auto": of the bundle's variants whose runtime is
-            installed here the one that is fastest here; measured once, and remembered.
+        runtime: the name of a runtime, for ONNX Runtime also with a provider
+            ("onnxruntime:cuda"); or "auto": of the bundle's variants whose runtime is installed
+            here the one that is fastest here; measured once, and remembered.
         precision: "fp32", "int8", …, or "auto": likewise.
         threads: of the runtime; by default as many as this process may use, at most 4.
 
@@ -75,6 +76,12 @@ def choose(
     from ..core.errors import RuntimeUnavailable
     from ..core.recognizer import Running
 
+    runtime, _, provider = runtime.partition(":")
+    options = {"provider": provider} if provider else {}
+    if provider and runtime not in ("onnxruntime", "ort"):
+        raise RuntimeUnavailable(
+            f"expected a provider of onnxruntime or ort, found one of {runtime!r}: {provider}"
+        )
     variants = [
         variant
         for variant in bundle.manifest.variants
@@ -85,7 +92,8 @@ def choose(
     installed = runtimes()
 
     def make(variant: Variant) -> StepModel[Any, Any]:
-        model: StepModel[Any, Any] = installed[variant.target].load()(bundle, variant, threads)
+        load_model = installed[variant.target].load()
+        model: StepModel[Any, Any] = load_model(bundle, variant, threads, **options)
         return model
 
     candidates = [variant for variant in variants if variant.target in installed]
@@ -110,7 +118,8 @@ def choose(
     ]
     for variant in candidates:
         try:
-            return Running(variant.target, variant.precision, why), make(variant)
+            name = f"{variant.target}:{provider}" if provider else variant.target
+            return Running(name, variant.precision, why), make(variant)
         except (ImportError, RuntimeUnavailable) as error:
             reasons.append(f"{variant.target}: {error}")
             why = f"the next, since {reasons[-1]}"

@@ -20,6 +20,16 @@ from ..core.errors import BundleError, InputError, RuntimeUnavailable
 from .graph_model import FIRST_LENGTH, compact_memory, longest
 from .processors import checked_threads
 
+CPU = "CPUExecutionProvider"
+PROVIDERS = {
+    **{"cpu": CPU, "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"},
+    **{"coreml": "CoreMLExecutionProvider", "xnnpack": "XnnpackExecutionProvider"},
+    **{"qnn": "QNNExecutionProvider", "openvino": "OpenVINOExecutionProvider"},
+    **{"dml": "DmlExecutionProvider", "nnapi": "NnapiExecutionProvider"},
+}
+"""Execution providers by the names they have here, as in `onnxruntime:cuda`."""
+_PROBE_PX = 32  # height and width of the image that a provider has to encode before it is trusted
+
 
 @dataclass(frozen=True)
 class OrtMemory:
@@ -60,16 +70,26 @@ class OnnxRuntimeModel:
         bundle: as `Bundle.open` gives it.
         variant: one whose graphs are ONNX files, or in ONNX Runtime's own format (.ort).
         threads: threads of the encoder, by default `default_threads()`.
+        provider: one of `PROVIDERS`, which runs all that it can of both graphs; the processor
+            runs the rest. It is tried on a blank image at once, and never replaced in silence.
 
     Raises:
-        RuntimeUnavailable: onnxruntime is not installed.
+        RuntimeUnavailable: onnxruntime is not installed, or has no such provider, or has it and
+            cannot run it here.
         BundleError: a graph that ONNX Runtime refuses, or whose inputs and outputs are not
             those of the manifest.
         InputError: fewer than one thread.
     """
 
-    def __init__(self, bundle: Bundle, variant: Variant, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        variant: Variant,
+        threads: int | None = None,
+        provider: str = "cpu",
+    ) -> None:
         threads = checked_threads(threads)
+        self.provider = provider
         self.interface: Interface = bundle.manifest.interface
         self.threads = threads
         self.vocabulary_size = len(bundle.manifest.vocabulary)
@@ -79,6 +99,8 @@ class OnnxRuntimeModel:
         # The products of one step are too small to share out: waking a second thread costs more
         # than it brings, and one that waits awake (spins) takes a processor from everything else.
         self._step = self._session(bundle, variant.step, self.interface.step, 1)
+        if provider != "cpu":
+            self._probe(bundle)
         shape = self.interface.step[self.interface.log_probs].shape
         if len(shape) != 2 or shape[1] not in (self.vocabulary_size, "vocabulary"):
             raise BundleError(
@@ -203,15 +225,22 @@ class OnnxRuntimeModel:
         options.add_session_config_entry("session.load_model_format", kind)
         try:
             session = self._ort.InferenceSession(
-                bundle.read(name), options, providers=["CPUExecutionProvider"]
+                bundle.read(name), options, providers=self._providers()
             )
-        except BundleError:
+        except (BundleError, RuntimeUnavailable):
             raise
         except Exception as error:  # ONNX Runtime has a dozen kinds and no common one
             raise BundleError(
                 f"{bundle.path}: ONNX Runtime {self._ort.__version__} refuses the graph {name!r}: "
                 f"{error}; export the bundle again, or upgrade onnxruntime"
             ) from error
+        wanted = self._providers()[0]
+        if session.get_providers()[0] != wanted:
+            raise RuntimeUnavailable(
+                f"ONNX Runtime {self._ort.__version__} lists the provider {wanted} and cannot "
+                "start it here; its libraries or its device are missing; use another provider, or "
+                "none"
+            )
         for side, expected, found in (
             ("inputs", graph.inputs, session.get_inputs()),
             ("outputs", graph.outputs, session.get_outputs()),
@@ -226,6 +255,34 @@ class OnnxRuntimeModel:
                     "export the bundle again"
                 )
         return session
+
+    def _providers(self) -> list[str]:
+        """The provider that was asked for, and the processor for what it cannot run."""
+        there = self._ort.get_available_providers()
+        wanted = PROVIDERS.get(self.provider)
+        if wanted is None or wanted not in there:
+            known = ", ".join(name for name, full in PROVIDERS.items() if full in there)
+            raise RuntimeUnavailable(
+                f"expected a provider of this onnxruntime ({known}), found {self.provider!r}; "
+                "another build of onnxruntime may bring it"
+            )
+        return list(dict.fromkeys([wanted, CPU]))
+
+    def _probe(self, bundle: Bundle) -> None:
+        """Encode a blank image and make a step.
+
+        Raises:
+            RuntimeUnavailable: the provider fails.
+        """
+        image = np.zeros((1, 1, _PROBE_PX, _PROBE_PX), np.float32)
+        try:
+            [memory] = self.encode(image)
+            self.step(np.array([bundle.manifest.vocabulary.sos]), memory, self.start(memory, 1))
+        except Exception as error:  # ONNX Runtime has a dozen kinds and no common one
+            raise RuntimeUnavailable(
+                f"ONNX Runtime's provider {self.provider} fails on this bundle: {error}; use "
+                "another provider, or none"
+            ) from error
 
     def _value(self, array: NDArray[Any]) -> Any:
         """An ONNX Runtime value on the memory of `array`, which it keeps alive."""

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
 from inktex.core.bundle import Bundle, GraphSpec, Manifest, TensorSpec, Variant, write_bundle
 from inktex.core.errors import BundleError, InputError, RuntimeUnavailable
+from inktex.runtimes import choose
 from inktex.runtimes.onnx_runtime import OnnxRuntimeModel
 
 from .plain_model import SOS
@@ -129,3 +131,67 @@ def test_without_onnxruntime_the_pip_command_is_named(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(RuntimeUnavailable, match="pip install onnxruntime"):
         OnnxRuntimeModel(tiny_bundle, Variant("onnxruntime", "fp32", "encoder.onnx", "step.onnx"))
+
+
+def test_a_provider_that_this_build_has_not_is_told(tiny_bundle: Bundle) -> None:
+    [variant] = tiny_bundle.manifest.variants
+    for name in ("cuda", "abacus"):
+        with pytest.raises(RuntimeUnavailable, match=rf"\(cpu.*\), found '{name}'"):
+            OnnxRuntimeModel(tiny_bundle, variant, provider=name)
+    with pytest.raises(RuntimeUnavailable, match="no runtime here .* found 'cuda'"):
+        choose(tiny_bundle, "onnxruntime:cuda")
+    with pytest.raises(RuntimeUnavailable, match="found one of 'openvino': cuda"):
+        choose(tiny_bundle, "openvino:cuda")
+
+
+def test_a_provider_is_named_with_its_runtime(tiny_bundle: Bundle) -> None:
+    running, model = choose(tiny_bundle, "onnxruntime:cpu")
+    assert running.runtime == "onnxruntime:cpu"
+    assert isinstance(model, OnnxRuntimeModel)
+    assert model.provider == "cpu"
+
+
+def test_a_provider_that_is_listed_and_does_not_start_is_never_replaced(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with the GPU's build of ONNX Runtime where CUDA's libraries are missing: it lists CUDA,
+    and takes the processor."""
+    [variant] = tiny_bundle.manifest.variants
+    listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
+    session, asked = onnxruntime.InferenceSession, list[list[str]]()
+
+    def start(data: bytes, options: object, providers: list[str]) -> object:
+        asked.append(providers)
+        return session(data, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
+    with pytest.raises(RuntimeUnavailable, match="lists the provider CUDA.* cannot start it here"):
+        OnnxRuntimeModel(tiny_bundle, variant, provider="cuda")
+    assert asked == [listed]
+
+
+def test_a_provider_that_starts_and_fails_is_found_at_once(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [variant] = tiny_bundle.manifest.variants
+    listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
+    real = onnxruntime.InferenceSession
+
+    class Failing:
+        def __init__(self, data: bytes, options: object, providers: list[str]) -> None:
+            self.session = real(data, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self) -> list[str]:
+            return listed
+
+        def run_with_iobinding(self, binding: object) -> None:
+            raise RuntimeError("CUDA error 700")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.session, name)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Failing)
+    with pytest.raises(RuntimeUnavailable, match="provider cuda fails on this bundle: CUDA error"):
+        OnnxRuntimeModel(tiny_bundle, variant, provider="cuda")
