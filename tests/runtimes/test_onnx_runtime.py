@@ -138,7 +138,7 @@ def test_a_provider_that_this_build_has_not_is_told(tiny_bundle: Bundle) -> None
     for name in ("cuda", "abacus"):
         with pytest.raises(RuntimeUnavailable, match=rf"\(cpu.*\), found '{name}'"):
             OnnxRuntimeModel(tiny_bundle, variant, provider=name)
-    with pytest.raises(RuntimeUnavailable, match="no runtime here .* found 'cuda'"):
+    with pytest.raises(RuntimeUnavailable, match=r"no runtime here .* found 'cuda'"):
         choose(tiny_bundle, "onnxruntime:cuda")
     with pytest.raises(RuntimeUnavailable, match="found one of 'openvino': cuda"):
         choose(tiny_bundle, "openvino:cuda")
@@ -166,7 +166,7 @@ def test_a_provider_that_is_listed_and_does_not_start_is_never_replaced(
         return session(data, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", start)
-    with pytest.raises(RuntimeUnavailable, match="lists the provider CUDA.* cannot start it here"):
+    with pytest.raises(RuntimeUnavailable, match=r"lists the provider CUDA.* cannot start it here"):
         OnnxRuntimeModel(tiny_bundle, variant, provider="cuda")
     assert asked == [listed]
 

@@ -81,8 +81,8 @@ def test_a_precision_that_is_not_there_lists_those_that_are(tiny_bundle: Bundle)
 
 
 def test_a_runtime_that_is_not_installed_is_named(with_variants: Callable[..., Bundle]) -> None:
-    bundle = with_variants(Variant("tensorrt", "fp16", "encoder.onnx", "step.onnx"))
-    with pytest.raises(RuntimeUnavailable, match=r"tensorrt: not among .*onnxruntime"):
+    bundle = with_variants(Variant("npu", "fp16", "encoder.onnx", "step.onnx"))
+    with pytest.raises(RuntimeUnavailable, match=r"npu: not among .*onnxruntime"):
         load(bundle)
 
 
