@@ -10,7 +10,7 @@ import click
 
 from . import options
 from .accuracy_commands import accuracy, robustness
-from .reporting import begin, end, precisions_of
+from .reporting import begin, end, precisions_of, variants_of
 from .training_commands import fold, study, training_speed
 
 _PATH = click.Path(path_type=Path)
@@ -36,6 +36,7 @@ def benchmark() -> None:
 @benchmark.command()
 @click.argument("bundle", type=_PATH)
 @click.argument("data", type=_PATH)
+@options.runtime
 @options.precision
 @options.beam
 @options.grammar
@@ -52,6 +53,7 @@ def benchmark() -> None:
 def latency(
     bundle: Path,
     data: Path,
+    runtime: str,
     precisions: tuple[str, ...],
     beams: tuple[int, ...],
     grammar: bool,
@@ -59,7 +61,7 @@ def latency(
     threads: int,
     json_file: Path | None,
 ) -> None:
-    """Time every formula of DATA, in every precision and with every beam.
+    """Time every formula of DATA, in every variant and with every beam.
 
     All take turns at every formula, in one process, so that their ratios are fair; name one
     --precision and one --beam to have the process for itself. Times are of the wall clock, from
@@ -70,6 +72,7 @@ def latency(
       inktex benchmark latency my-bundle 2016.inkset
       inktex benchmark latency my-bundle 2016.inkset --precision int8 --beam 1 --json latency.json
       inktex benchmark latency my-bundle examples/ --threads 4
+      inktex benchmark latency my-bundle 2016.inkset --runtime all
     """
     from .formulas import load_formulas
     from .latency import measure_latency
@@ -78,7 +81,7 @@ def latency(
     measured = measure_latency(
         opened,
         load_formulas(data, limit),
-        precisions=precisions_of(opened, precisions),
+        variants=variants_of(opened, runtime, precisions),
         beams=beams,
         threads=threads,
         constrain=grammar,
@@ -92,6 +95,7 @@ def latency(
 @benchmark.command()
 @click.argument("bundle", type=_PATH)
 @click.argument("data", type=_PATH)
+@options.runtime
 @options.precision
 @options.beam
 @options.limit
@@ -113,6 +117,7 @@ def latency(
 def memory(
     bundle: Path,
     data: Path,
+    runtime: str,
     precisions: tuple[str, ...],
     beams: tuple[int, ...],
     limit: int | None,
@@ -122,7 +127,8 @@ def memory(
 ) -> None:
     """Measure the memory (RSS) of fresh processes that read DATA, and whether it grows.
 
-    One process, with one thread, for every precision and beam.
+    One process, with one thread, for every variant and beam; how long it takes to load is told
+    too.
 
     \b
     Examples:
@@ -137,7 +143,7 @@ def memory(
     rows = measure_memory(
         opened,
         load_formulas(data, limit),
-        precisions=precisions_of(opened, precisions),
+        variants=variants_of(opened, runtime, precisions),
         beams=beams,
         passes=passes,
         workers=workers or available_processors(),

@@ -1,4 +1,4 @@
-"""How long one formula takes: encoder, steps and all, for several precisions side by side."""
+"""How long one formula takes: encoder, steps and all, for several variants side by side."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 
 from ..core.bundle import Bundle
 from ..core.errors import DataError, InputError
+from ..core.manifest import Variant
 from ..core.progress import Progress
 from ..core.step_model import StepModel
 from ..runtimes import load
+from ..runtimes.choice import name_of
 from .formulas import Formula, spread
 from .report import table
 
 HEADER = (
-    "precision", "search", "encode ms p50 / p90 / p99", "total ms p50 / p90 / p99",
+    "variant", "search", "encode ms p50 / p90 / p99", "total ms p50 / p90 / p99",
     "tokens p50 / p90 / p99", "steps, mean", "ms a step", "of it in the graph",
 )  # fmt: skip
-RATIO_HEADER = ("precision", "search", "encode", "step", "total")
+RATIO_HEADER = ("variant", "search", "encode", "step", "total")
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class Latency:
-    """One row of the table: a precision with a beam, over all formulas."""
+    """One row of the table: a variant with a beam, over all formulas."""
 
-    precision: str
+    variant: str
     beams: int
     formulas: int
     encode_ms: Distribution
@@ -86,12 +88,12 @@ class Latency:
     graph_share: float
 
     @classmethod
-    def of(cls, precision: str, beams: int, readings: Sequence[Reading]) -> Latency:
+    def of(cls, variant: str, beams: int, readings: Sequence[Reading]) -> Latency:
         """The row of a setting; `step_ms` and `graph_share` are over all steps of all formulas."""
         steps = sum(each.steps for each in readings)
         decode_ms = sum(each.decode_ms for each in readings)
         return cls(
-            precision,
+            variant,
             beams,
             len(readings),
             Distribution.of([each.encode_ms for each in readings]),
@@ -106,7 +108,7 @@ class Latency:
         """The cells of the row, as `HEADER` names them."""
         tokens = f"{self.tokens.p50:.0f} / {self.tokens.p90:.0f} / {self.tokens.p99:.0f}"
         return [
-            self.precision,
+            self.variant,
             _search(self.beams),
             str(self.encode_ms),
             str(self.total_ms),
@@ -119,12 +121,12 @@ class Latency:
 
 @dataclass(frozen=True)
 class Ratio:
-    """The time of a precision for each time of the first, formula by formula: the median.
+    """The time of a variant for each time of the first, formula by formula: the median.
 
     `step` compares the time of a step, `total` all of it, and so also a longer or shorter answer.
     """
 
-    precision: str
+    variant: str
     base: str
     beams: int
     encode: float
@@ -134,7 +136,7 @@ class Ratio:
     def cells(self) -> list[str]:
         """The cells of the row, as `RATIO_HEADER` names them."""
         ratios = (f"{value:.2f}" for value in (self.encode, self.step, self.total))
-        return [f"{self.precision} / {self.base}", _search(self.beams), *ratios]
+        return [f"{self.variant} / {self.base}", _search(self.beams), *ratios]
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def measure_latency(
     bundle: Bundle,
     formulas: Sequence[Formula],
     *,
-    precisions: Sequence[str],
+    variants: Sequence[Variant],
     beams: Sequence[int],
     threads: int = 1,
     constrain: bool = True,
@@ -180,12 +182,13 @@ def measure_latency(
         DataError: not one formula could be read.
     """
     recognizers = {
-        precision: load(bundle, precision=precision, threads=threads) for precision in precisions
+        name_of(each): load(bundle, each.target, each.precision, threads) for each in variants
     }
     clocks = {}
-    for precision, recognizer in recognizers.items():
-        clocks[precision] = recognizer.model = StepClock(recognizer.model)
-    ways = list(product(precisions, beams))
+    for name, recognizer in recognizers.items():
+        clocks[name] = recognizer.model = StepClock(recognizer.model)
+    names = list(recognizers)
+    ways = list(product(names, beams))
     skipped = 0
     readings: dict[tuple[str, int], list[Reading]] = {way: [] for way in ways}
     first = spread(list(formulas), warm_up)
@@ -193,15 +196,15 @@ def measure_latency(
         for number, formula in enumerate([*first, *formulas]):
             turn = number % len(ways)
             try:
-                for precision, width in ways[turn:] + ways[:turn]:
-                    clock = clocks[precision]
+                for name, width in ways[turn:] + ways[:turn]:
+                    clock = clocks[name]
                     clock.steps, clock.graph_ms = 0, 0.0
-                    result = recognizers[precision](
+                    result = recognizers[name](
                         formula.source, beam=width, constrain=constrain, name=formula.name
                     )
                     times = result.timings
                     if number >= len(first):
-                        readings[precision, width].append(
+                        readings[name, width].append(
                             Reading(
                                 times.encode_ms,
                                 times.decode_ms,
@@ -218,11 +221,7 @@ def measure_latency(
         raise DataError("expected formulas that can be read, found none; see `inktex recognize`")
     return LatencyReport(
         [Latency.of(*way, readings[way]) for way in ways],
-        [
-            _ratio(precision, precisions[0], width, readings)
-            for precision, width in ways
-            if precision != precisions[0]
-        ],
+        [_ratio(name, names[0], width, readings) for name, width in ways if name != names[0]],
         skipped,
     )
 
@@ -268,11 +267,11 @@ class StepClock:
 
 
 def _ratio(
-    precision: str, base: str, beams: int, readings: dict[tuple[str, int], list[Reading]]
+    variant: str, base: str, beams: int, readings: dict[tuple[str, int], list[Reading]]
 ) -> Ratio:
-    pairs = list(zip(readings[precision, beams], readings[base, beams], strict=True))
+    pairs = list(zip(readings[variant, beams], readings[base, beams], strict=True))
     return Ratio(
-        precision,
+        variant,
         base,
         beams,
         *(

@@ -15,12 +15,14 @@ from typing import Any
 
 from ..core.bundle import Bundle
 from ..core.errors import DataError, InktexError
+from ..core.manifest import Variant
 from ..core.progress import Progress
+from ..runtimes.choice import name_of
 from .formulas import Formula, write_files
 from .report import MB, table
 
 HEADER = (
-    "precision", "search", "imported MB", "loaded MB",
+    "variant", "search", "loaded in ms", "imported MB", "loaded MB",
     "after N MB", "growth from N to kN MB", "peak MB",
 )  # fmt: skip
 
@@ -43,10 +45,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class Memory:
-    """One process: a precision with a beam."""
+    """One process: a variant with a beam.
 
-    precision: str
+    Attributes:
+        loaded_ms: from the import of the libraries to the first formula.
+    """
+
+    variant: str
     beams: int
+    loaded_ms: float
     stages: list[Stage]
 
     @property
@@ -67,8 +74,9 @@ class Memory:
         """The cells of the row, as `HEADER` names them."""
         moments = (self[name].now for name in ("imported", "loaded", "pass 1"))
         return [
-            self.precision,
+            self.variant,
             "greedy" if self.beams == 1 else f"beam {self.beams}",
+            f"{self.loaded_ms:.0f}",
             *(_mb(value) for value in (*moments, self.growth, self.peak)),
         ]
 
@@ -81,12 +89,12 @@ def measure_memory(
     bundle: Bundle,
     formulas: Sequence[Formula],
     *,
-    precisions: Sequence[str],
+    variants: Sequence[Variant],
     beams: Sequence[int],
     passes: int = 4,
     workers: int = 1,
 ) -> list[Memory]:
-    """Read all formulas `passes` times in a fresh process for each precision and beam.
+    """Read all formulas `passes` times in a fresh process for each variant and beam.
 
     The processes use one thread each, and read files, as a user's process does. The first pass has
     met every formula; what later passes add is growth.
@@ -98,7 +106,7 @@ def measure_memory(
         DataError: not one formula could be read.
         InktexError: a process failed.
     """
-    ways = list(product(precisions, beams))
+    ways = list(product(variants, beams))
     with tempfile.TemporaryDirectory(prefix="inktex-") as place:
         folder = Path(place)
         write_files(formulas, folder, kind="inkml" if _is_ink(formulas) else "png")
@@ -124,14 +132,21 @@ def report_of(rows: Sequence[Memory]) -> str:
 
 def _probe(
     bundle: Bundle,
-    precision: str,
+    variant: Variant,
     beams: int,
     passes: int,
     folder: Path,
     advance: Callable[[], None],
 ) -> Memory:
     command = [sys.executable, "-m", f"{__package__}.memory_probe"]
-    arguments = [str(bundle.path), precision, str(beams), str(passes), str(folder)]
+    arguments = [
+        str(bundle.path),
+        variant.target,
+        variant.precision,
+        str(beams),
+        str(passes),
+        str(folder),
+    ]
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
@@ -148,14 +163,15 @@ def _probe(
             errors.seek(0)
             said = errors.read().strip().splitlines() or ["nothing"]
             raise InktexError(
-                f"the process that reads with {precision}, beam {beams}, ended with status "
+                f"the process that reads with {name_of(variant)}, beam {beams}, ended with status "
                 f"{process.returncode} and said: {said[-1]}"
             )
     if any(entry.get("refused", -1) == len(list(folder.iterdir())) for entry in found["stages"]):
         raise DataError("expected formulas that can be read, found none; see `inktex recognize`")
     return Memory(
-        precision,
+        name_of(variant),
         beams,
+        found["loaded_ms"],
         [
             Stage(entry["stage"], entry["now"], entry["peak"], entry.get("formulas", 0))
             for entry in found["stages"]

@@ -1,6 +1,6 @@
 """The process whose memory is measured: it only does what a user's process does.
 
-    python -m inktex.benchmarks.memory_probe BUNDLE PRECISION BEAM PASSES FOLDER
+    python -m inktex.benchmarks.memory_probe BUNDLE RUNTIME PRECISION BEAM PASSES FOLDER
 
 Writes a JSON object a line: `{"read": 1}` for each file, then the stages.
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from importlib import import_module
 from typing import Any
 
 from .resident import resident
 
 
-def main(bundle: str, precision: str, beam: str, passes: str, folder: str) -> None:
+def main(bundle: str, runtime: str, precision: str, beam: str, passes: str, folder: str) -> None:
     """Import, load, and read all files of a folder several times; tell the memory after each."""
     stages: list[dict[str, Any]] = []
 
@@ -31,7 +32,9 @@ def main(bundle: str, precision: str, beam: str, passes: str, folder: str) -> No
     from ..runtimes import load
 
     stage("imported")
-    recognize = load(bundle, precision=precision, threads=1)
+    began = time.perf_counter()
+    recognize = load(bundle, runtime, precision, threads=1)
+    loaded_ms = 1e3 * (time.perf_counter() - began)
     stage("loaded")
     paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
     for number in range(1, int(passes) + 1):
@@ -43,7 +46,7 @@ def main(bundle: str, precision: str, beam: str, passes: str, folder: str) -> No
                 refused += 1
             print('{"read": 1}', flush=True)
         stage(f"pass {number}", formulas=len(paths) * number, refused=refused)
-    print(json.dumps({"stages": stages}), flush=True)
+    print(json.dumps({"stages": stages, "loaded_ms": loaded_ms}), flush=True)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,13 @@ precision = click.option(
     metavar="LIST",
     help="Which of the bundle's variants: fp32, int8, ...",
 )
+runtime = click.option(
+    "--runtime",
+    default="onnxruntime",
+    show_default=True,
+    metavar="NAME",
+    help="Whose variants; all takes every runtime that is here.",
+)
 beam = click.option(
     "--beam",
     "beams",

@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from ..core.bundle import Bundle
+    from ..core.manifest import Variant
 
 _BUSY = 0.5
 
@@ -53,6 +54,38 @@ def end(report: dict[str, Any], json_file: Path | None, **found: Any) -> None:
 
     if json_file is not None:
         write_json(json_file, {**report, **found})
+
+
+def variants_of(bundle: Bundle, runtime: str, precisions: tuple[str, ...]) -> list[Variant]:
+    """The variants to measure, in the order of `precisions_of`, then of the bundle.
+
+    Args:
+        runtime: one, or "all" for those that can run here; which cannot is told.
+
+    Raises:
+        BundleError: there is none of a runtime or of a precision.
+        RuntimeUnavailable: nothing that was asked for can run here.
+    """
+    from ..core.errors import InktexError, RuntimeUnavailable
+    from ..runtimes import choose
+
+    found: list[Variant] = []
+    wanted = precisions_of(bundle, precisions)
+    if runtime != "all":
+        bundle.variant(runtime)  # says which there are
+    for precision in wanted:
+        for variant in bundle.manifest.variants:
+            if variant.precision != precision or runtime not in ("all", variant.target):
+                continue
+            try:
+                choose(bundle, variant.target, precision, threads=1)
+            except (ImportError, InktexError) as error:
+                click.echo(f"inktex: left out: {variant.target} {precision}: {error}", err=True)
+            else:
+                found.append(variant)
+    if not found:
+        raise RuntimeUnavailable(f"{bundle.path}: nothing of what was asked for can run here")
+    return found
 
 
 def precisions_of(bundle: Bundle, asked: tuple[str, ...]) -> tuple[str, ...]:

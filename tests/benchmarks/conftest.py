@@ -70,3 +70,9 @@ def inktex() -> Callable[..., Result]:
         return CliRunner().invoke(main, [str(each) for each in arguments], prog_name="inktex")
 
     return run
+
+
+@pytest.fixture(scope="session")
+def both(tiny_bundle: Bundle) -> list[Variant]:
+    """Its variants, the one in single precision first."""
+    return [tiny_bundle.variant("onnxruntime", precision) for precision in ("fp32", "int8")]

@@ -62,13 +62,13 @@ def test_latency_of_a_folder(
         *("--limit", 3, "--json", tmp_path / "latency.json"),
     )
     assert done.exit_code == 0, done.stderr
-    assert "| int8 / fp32 | beam 2 |" in done.stdout
+    assert "| onnxruntime int8 / onnxruntime fp32 | beam 2 |" in done.stdout
     written = json.loads((tmp_path / "latency.json").read_text())
-    assert [(row["precision"], row["beams"]) for row in written["rows"]] == [
-        ("fp32", 1),
-        ("fp32", 2),
-        ("int8", 1),
-        ("int8", 2),
+    assert [(row["variant"], row["beams"]) for row in written["rows"]] == [
+        ("onnxruntime fp32", 1),
+        ("onnxruntime fp32", 2),
+        ("onnxruntime int8", 1),
+        ("onnxruntime int8", 2),
     ]
     assert {row["formulas"] for row in written["rows"]} == {3}
     assert written["environment"]["cpu"]
@@ -86,7 +86,11 @@ def test_the_others_write_what_they_print(
     [file] = write_files(formulas[:1], tmp_path / "files")
     report = tmp_path / "report.json"
     for name, arguments, row in (
-        ("memory", (file, "--passes", 1, "--beam", 1, "--precision", "fp32"), "| fp32 | greedy |"),
+        (
+            "memory",
+            (file, "--passes", 1, "--beam", 1, "--precision", "fp32"),
+            "| onnxruntime fp32 | greedy |",
+        ),
         ("start", (file, "--runs", 1, "--precision", "int8"), "| inktex recognize, int8 |"),
         ("throughput", (file, "--files", 2, "--precision", "int8"), "| 2 | 2 |"),
         ("size", (), "| manifest.json |"),
@@ -106,6 +110,7 @@ def test_the_others_write_what_they_print(
         (("latency", "BUNDLE", "x.json", "--beam", "1,,5"), "whole numbers > 0"),
         (("latency", "BUNDLE", "x.json", "--precision", "fp32,"), "names between commas"),
         (("latency", "BUNDLE", "x.json", "--precision", "fp64"), "found int8, fp32"),
+        (("latency", "BUNDLE", "x.json", "--runtime", "openvino"), "found only onnxruntime int8"),
         (("throughput", "BUNDLE", "x.json", "--precision", "fp64"), "found int8, fp32"),
         (("latency", "BUNDLE", "nowhere"), "at nowhere, found none"),
         (("latency", "nowhere", "x.json"), "nowhere: expected a bundle"),

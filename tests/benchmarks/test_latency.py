@@ -6,22 +6,22 @@ import pytest
 
 from inktex.benchmarks.formulas import Formula
 from inktex.benchmarks.latency import Distribution, StepClock, measure_latency
-from inktex.core.bundle import Bundle
+from inktex.core.bundle import Bundle, Variant
 from inktex.core.errors import DataError
 from inktex.runtimes import load
 
 
-def test_a_row_for_every_way_and_a_ratio_for_every_other_precision(
-    tiny_bundle: Bundle, formulas: list[Formula]
+def test_a_row_for_every_way_and_a_ratio_for_every_other_variant(
+    tiny_bundle: Bundle, both: list[Variant], formulas: list[Formula]
 ) -> None:
-    report = measure_latency(
-        tiny_bundle, formulas, precisions=("fp32", "int8"), beams=(1, 3), warm_up=2
-    )
-    ways = [(row.precision, row.beams) for row in report.rows]
-    assert ways == [("fp32", 1), ("fp32", 3), ("int8", 1), ("int8", 3)]
-    assert [(each.precision, each.base, each.beams) for each in report.ratios] == [
-        ("int8", "fp32", 1),
-        ("int8", "fp32", 3),
+    report = measure_latency(tiny_bundle, formulas, variants=both, beams=(1, 3), warm_up=2)
+    ways = [(row.variant, row.beams) for row in report.rows]
+    assert ways == [
+        (name, beams) for name in ("onnxruntime fp32", "onnxruntime int8") for beams in (1, 3)
+    ]
+    assert [(each.variant, each.base, each.beams) for each in report.ratios] == [
+        ("onnxruntime int8", "onnxruntime fp32", 1),
+        ("onnxruntime int8", "onnxruntime fp32", 3),
     ]
     recognizer = load(tiny_bundle)
     for row in report.rows:
@@ -43,16 +43,16 @@ def test_a_row_for_every_way_and_a_ratio_for_every_other_precision(
 
 
 def test_what_cannot_be_read_is_left_out_of_every_row(
-    tiny_bundle: Bundle, formulas: list[Formula]
+    tiny_bundle: Bundle, both: list[Variant], formulas: list[Formula]
 ) -> None:
     broken = Formula("broken.json", b"{")
     report = measure_latency(
-        tiny_bundle, [broken, *formulas[:3], broken], precisions=("fp32", "int8"), beams=(1,)
+        tiny_bundle, [broken, *formulas[:3], broken], variants=both, beams=(1,)
     )
     assert report.skipped == 2
     assert [row.formulas for row in report.rows] == [3, 3]
     with pytest.raises(DataError, match="found none"):
-        measure_latency(tiny_bundle, [broken], precisions=("fp32",), beams=(1,))
+        measure_latency(tiny_bundle, [broken], variants=both[:1], beams=(1,))
 
 
 def test_the_clock_changes_no_answer(tiny_bundle: Bundle, formulas: list[Formula]) -> None:
