@@ -57,6 +57,35 @@ def fold(
 
 
 @click.command()
+@click.argument("checkpoint", type=_PATH)
+@click.argument("data", type=_PATH)
+@options.limit
+@options.json_report
+def steps(checkpoint: Path, data: Path, limit: int | None, json_file: Path | None) -> None:
+    """Time the decoder of CHECKPOINT as exported, without kept state, and without any.
+
+    For recipes with a transformer. It writes the captions of DATA, an ink set; the encoder is not
+    timed. The graphs take turns at every formula.
+
+    \b
+    Example:
+      inktex benchmark steps runs/edge/last.safetensors 2016.inkset --limit 100
+    """
+    from ..training.checkpoint import Checkpoint
+    from ..training.inkset import load_inkset
+    from .formulas import spread
+    from .report import heading, table
+    from .steps import HEADER, measure_steps
+
+    report = head("steps", json_file, timed=True)
+    click.echo(f"{heading(report['environment'])}\n")
+    expressions = spread(load_inkset(data), limit)
+    rows = measure_steps(Checkpoint.load(checkpoint), expressions)
+    click.echo(table(HEADER, [row.cells() for row in rows]))
+    end(report, json_file, table=[row.to_dict() for row in rows])
+
+
+@click.command()
 @click.argument("name", metavar="STUDY")
 @click.argument("data", type=_PATH)
 @click.option("--test", "tests", type=_PATH, multiple=True, help="An ink set to evaluate on.")
