@@ -39,12 +39,23 @@ def to_executorch(
     """
     with _quiet():
         try:
+            from executorch.backends.xnnpack.partition.config import (
+                ALL_PARTITIONER_CONFIGS,
+                generic_node_configs,
+            )
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
             from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
         except ImportError as error:
             raise RuntimeUnavailable(
                 f"ExecuTorch cannot be loaded ({error}); install it with `pip install executorch`"
             ) from error
+    # XNNPACK takes shapes with one dynamic size only, and its partitioner forgets to ask for
+    # `unsqueeze`, which recurrent decoders do on shapes of beams, rows and columns
+    known = [
+        each
+        for each in ALL_PARTITIONER_CONFIGS
+        if each is not generic_node_configs.UnsqueezeCopyConfig
+    ]
     dims: dict[str, Any] = {}
     for name, most in limits.items():
         # both sides of an image are multiples of the stride, which tracing wants to know
@@ -75,7 +86,7 @@ def to_executorch(
             )
             lowered = to_edge_transform_and_lower(
                 program,
-                partitioner=[XnnpackPartitioner()],
+                partitioner=[XnnpackPartitioner(configs=known)],
                 compile_config=EdgeCompileConfig(_check_ir_validity=False),
             )
             return bytes(lowered.to_executorch().buffer)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -194,3 +195,11 @@ def test_what_does_not_depend_on_the_step_is_not_in_it(
     attention = network.decoder.keys.weight.shape[0]
     assert sorted(convolutions) == [(1, attention, 1, 1), (attention, 1, 11, 11)]
     assert "position" in [each.name for each in model(bundle, "step").graph.input]
+
+
+def test_every_target_takes_recurrent_recognizers(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    made = export_bundle(checkpoint, tmp_path / "bundle", targets=["executorch", "openvino", "ort"])
+    for variant in made.manifest.variants:
+        report = compare_with_torch(made, variant, checkpoint, expressions(2), shapes=3)
+        assert report.passed, str(report)
+        assert report.agreement.equal == 2
