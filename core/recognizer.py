@@ -8,6 +8,9 @@ from functools import cached_property
 from math import exp
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .attention import Explanation, attention_of, attentive, on_grid
 from .errors import InputError
 from .grammar import GrammarConstraint
@@ -17,7 +20,15 @@ from .preparation import Source, prepare_image, rendering_of, size_limits
 from .search import Hypothesis, beam_search, greedy
 from .step_model import StepModel
 
-__all__ = ["Alternative", "Recognizer", "Result", "Running", "Timings", "prepare_image"]
+__all__ = [
+    "Alternative",
+    "Recognizer",
+    "Result",
+    "Running",
+    "Timings",
+    "prepare_image",
+    "read_plainly",
+]
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,22 @@ class Result:
     alternatives: tuple[Alternative, ...]
     timings: Timings
     token_log_probs: tuple[float, ...] = ()
+
+
+def read_plainly(
+    model: StepModel[Any, Any], manifest: Manifest, image: NDArray[np.float32]
+) -> Hypothesis:
+    """What a model writes for one image, [1, 1, h, w], greedily and without grammar: what proofs
+    and self-tests compare."""
+    [memory] = model.encode(image)
+    vocabulary = manifest.vocabulary
+    return greedy(
+        model,
+        memory,
+        sos=vocabulary.sos,
+        eos=vocabulary.eos,
+        max_length=manifest.decoding.max_length,
+    )
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from ..core.bundle import Bundle
 from ..core.errors import ExportError, RuntimeUnavailable
 from ..core.manifest import Variant
-from ..core.recognizer import prepare_image
-from ..core.search import greedy
+from ..core.recognizer import prepare_image, read_plainly
 from ..core.step_model import StepModel
 from ..core.vocabulary import Vocabulary
 from ..runtimes.executorch_runtime import executorch_graphs
@@ -409,19 +408,12 @@ def _agreement(
         model = choose(bundle, variant.target, variant.precision, threads=1)[1]
     except RuntimeUnavailable:
         model = _model_of(bundle, variant, graphs_of(bundle, variant))
-    vocabulary, decoding = bundle.manifest.vocabulary, bundle.manifest.decoding
+    vocabulary = bundle.manifest.vocabulary
     found = Agreement()
     for expression in ink:
         image = prepare_image(expression.source, bundle.manifest.preprocessing)
         reference = read_greedily(encoder, step, torch.from_numpy(image), vocabulary)
-        [memory] = model.encode(image)
-        written = greedy(
-            model,
-            memory,
-            sos=vocabulary.sos,
-            eos=vocabulary.eos,
-            max_length=decoding.max_length,
-        )
+        written = read_plainly(model, bundle.manifest, image)
         forced = _forced(model, image, reference.tokens, vocabulary)
         found += Agreement.of(written.tokens, reference.tokens, forced)
     return found

@@ -21,8 +21,8 @@ import numpy as np
 from ..core.bundle import Bundle
 from ..core.errors import InktexError
 from ..core.manifest import Variant
+from ..core.recognizer import read_plainly
 from ..core.replacement import replacing
-from ..core.search import greedy
 from ..core.step_model import StepModel
 from .cache_folder import cache_folder
 from .catalogue import Machine, statuses
@@ -101,7 +101,7 @@ def measure(
     for variant in candidates:
         try:
             model = make(variant)
-            found = _read(bundle, model, image)
+            found = list(read_plainly(model, bundle.manifest, image).tokens)
         except (ImportError, InktexError) as error:
             failed[name_of(variant)] = str(error)
             continue
@@ -116,7 +116,7 @@ def measure(
     for turn in range(_ROUNDS):
         for name, model in models.items():
             start = time.perf_counter()
-            _read(bundle, model, image)
+            read_plainly(model, bundle.manifest, image)
             times[name].append(1e3 * (time.perf_counter() - start))
         if turn and time.perf_counter() - began > _ENOUGH_S:
             break
@@ -131,19 +131,6 @@ def measure(
     if place is not None:
         _remember(place, choice)
     return choice
-
-
-def _read(bundle: Bundle, model: StepModel[Any, Any], image: Any) -> list[int]:
-    vocabulary, decoding = bundle.manifest.vocabulary, bundle.manifest.decoding
-    [memory] = model.encode(image)
-    found = greedy(
-        model,
-        memory,
-        sos=vocabulary.sos,
-        eos=vocabulary.eos,
-        max_length=decoding.max_length,
-    )
-    return list(found.tokens)
 
 
 def forget(bundle: Bundle) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from ..core.bundle import Bundle
 from ..core.errors import BundleError, InktexError
 from ..core.manifest import Variant
-from ..core.search import greedy
+from ..core.recognizer import read_plainly
 
 EXACT = ("fp32",)
 """Precisions that must write the very tokens that torch wrote in float32."""
@@ -62,19 +62,12 @@ def _examine(bundle: Bundle, variant: Variant, image: Any, wanted: list[int]) ->
     from . import choose
 
     name, precision = variant.target, variant.precision
-    vocabulary, decoding = bundle.manifest.vocabulary, bundle.manifest.decoding
+    vocabulary = bundle.manifest.vocabulary
     try:
         began = time.perf_counter()
         _, model = choose(bundle, name, precision, threads=1)
         loaded = time.perf_counter()
-        [memory] = model.encode(image.astype(np.float32))
-        found = greedy(
-            model,
-            memory,
-            sos=vocabulary.sos,
-            eos=vocabulary.eos,
-            max_length=decoding.max_length,
-        )
+        found = read_plainly(model, bundle.manifest, image.astype(np.float32))
         read = time.perf_counter()
     except InktexError as error:
         return Finding(name, precision, False, problem=str(error))

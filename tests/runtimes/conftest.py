@@ -28,7 +28,7 @@ from inktex.core.bundle import (
     Variant,
     write_bundle,
 )
-from inktex.core.search import greedy
+from inktex.core.recognizer import read_plainly
 from inktex.core.vocabulary import SPECIAL_TOKENS, Vocabulary
 from inktex.runtimes.onnx_runtime import OnnxRuntimeModel
 
@@ -219,15 +219,7 @@ def two_variants(
     image = np.zeros((1, 1, 32, 64), np.float32)
     image[0, 0, 8:24, 10:50] = 1
     model = OnnxRuntimeModel(tiny_bundle, fp32, threads=1)
-    [memory] = model.encode(image)
-    vocabulary = manifest.vocabulary
-    read = greedy(
-        model,
-        memory,
-        sos=vocabulary.sos,
-        eos=vocabulary.eos,
-        max_length=manifest.decoding.max_length,
-    )
+    read = read_plainly(model, manifest, image)
     golden = io.BytesIO()
     arrays = {"encoder.images": image, "greedy": np.array(read.tokens)}
     np.savez(golden, allow_pickle=False, **arrays)
