@@ -22,7 +22,7 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     metavar="LIST",
     help="For which runtimes, the preferred one first: onnx, openvino, ort, executorch, tensorrt, "
-    "coreml.",
+    "coreml, coreml18.",
 )
 def export(checkpoint: Path, output: Path, beams: int, licence: str | None, targets: str) -> None:
     """Write a checkpoint as a bundle: encoder graph, step graph, manifest, golden arrays.

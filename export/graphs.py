@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ..core.interface import Interface
 from ..core.vocabulary import Vocabulary
 from ..training.recognizer import Recognizer
 from ..training.recurrent_decoder import CoverageAggregation
@@ -47,6 +48,52 @@ class StepGraph(nn.Module):
         state = self.network.state_type(*tensors[count:])
         log_probs, state = self.network.step(tokens, position, memory, state)
         return log_probs, *state
+
+
+class KeepingStepGraph(nn.Module):
+    """The step for one beam, whose caches are the module's own and do not go in and out.
+
+    tokens int64 [1], position int64 [1], the fields of the memory, the other fields of the state ->
+    log_probs float32 [1, vocabulary] and the next of those fields
+
+    Attributes:
+        kept: names and shapes of the fields that stay inside, as buffers.
+    """
+
+    def __init__(self, network: Recognizer) -> None:
+        super().__init__()
+        self.step = StepGraph(network)
+        interface = network.interface()
+        self.kept = kept_state(interface, network.max_length)
+        self._fields = [each.input for each in interface.state]
+        for name, shape in self.kept.items():
+            self.register_buffer(name, torch.zeros(shape))
+
+    def forward(self, tokens: Tensor, position: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        count = len(self.step.network.memory_type._fields)
+        given = iter(tensors[count:])
+        state = [getattr(self, name) if name in self.kept else next(given) for name in self._fields]
+        log_probs, *following = self.step(tokens, position, *tensors[:count], *state)
+        outputs = []
+        for name, tensor in zip(self._fields, following, strict=True):
+            if name in self.kept:
+                getattr(self, name)[:] = tensor
+            else:
+                outputs.append(tensor)
+        return log_probs, *outputs
+
+
+def kept_state(interface: Interface, longest: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the fields of the state that have fixed sizes for one beam, a cache for
+    as many tokens as can be written."""
+    sizes = {"beams": 1, "length": longest}
+    found = {}
+    for each in interface.state:
+        shape = [sizes.get(size, 0) if isinstance(size, str) else size
+                 for size in interface.step[each.input].shape]  # fmt: skip
+        if all(shape):
+            found[each.input] = tuple(shape)
+    return found
 
 
 class GreedyReading(NamedTuple):

@@ -23,7 +23,10 @@ from .to_coreml import _coremltools, _quiet
 Array: TypeAlias = NDArray[Any]
 Operation: TypeAlias = Callable[..., Any]
 
-_TYPES = {"fp16": np.float16, "fp32": np.float32, "int32": np.int32, "bool": np.bool_}
+_TYPES = {
+    **{"fp16": np.float16, "fp32": np.float32, "bool": np.bool_},
+    **{"int32": np.int32, "int16": np.int16, "uint16": np.uint16, "int8": np.int8},
+}
 
 
 class MilProgram:
@@ -50,15 +53,31 @@ class MilProgram:
                 raise ExportError(f"{package}: expected an ML package ({error})") from error
         self._function = program.functions["main"]
         self._outputs = [each.name for each in spec.description.output]
+        self._states = {
+            each.name: tuple(self._function.inputs[each.name].shape)
+            for each in spec.description.state
+        }
 
-    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def make_state(self) -> dict[str, Array]:
+        """The program's own state at the start, by name: float16 zeros."""
+        return {name: np.zeros(shape, np.float16) for name, shape in self._states.items()}
+
+    def __call__(
+        self, inputs: Mapping[str, Array], state: dict[str, Array] | None = None
+    ) -> dict[str, Array]:
         """Inputs by name to outputs by name, float32; integers are taken as int32.
+
+        Args:
+            state: of `make_state`, if the program has one; it is changed in place.
 
         Raises:
             ExportError: an operation that is not known here.
         """
+        state = self.make_state() if state is None else state
         values: dict[Any, Any] = {
-            variable: np.asarray(
+            variable: name
+            if name in self._states
+            else np.asarray(
                 inputs[name], np.int32 if inputs[name].dtype.kind == "i" else np.float32
             )
             for name, variable in self._function.inputs.items()
@@ -74,13 +93,18 @@ class MilProgram:
         for operation in self._function.operations:
             if operation.op_type == "const":
                 continue
-            compute = OPERATIONS.get(operation.op_type)
-            if compute is None:
-                raise ExportError(f"the operation {operation.op_type} is not known here; add it")
             given = {
                 name: value(each) for name, each in operation.inputs.items() if each is not None
             }
-            found = compute(**given)
+            found: Any
+            if operation.op_type == "read_state":
+                found = state[given["input"]]
+            elif operation.op_type == "coreml_update_state":
+                found = state[given["state"]] = np.asarray(given["value"], np.float16)
+            elif operation.op_type in OPERATIONS:
+                found = OPERATIONS[operation.op_type](**given)
+            else:
+                raise ExportError(f"the operation {operation.op_type} is not known here; add it")
             results = found if isinstance(found, list) else [found]
             for variable, result in zip(operation.outputs, results, strict=True):
                 values[variable] = np.asarray(result, _dtype(variable))
@@ -173,6 +197,13 @@ def _slice(
         last = None if masks[1][axis] else int(end[axis])
         parts.append(slice(first, last, int(stride[axis])))
     return np.asarray(x[tuple(parts)])
+
+
+def _slice_update(x: Array, update: Array, begin: Array, end: Array, **masks: Any) -> Array:
+    found = np.array(x)
+    numbers = np.arange(x.size).reshape(x.shape)
+    found.ravel()[_slice(numbers, begin, end, **masks).ravel()] = np.ravel(update)
+    return found
 
 
 def _gather(
@@ -289,6 +320,7 @@ OPERATIONS: dict[str, Operation] = {
     "sigmoid": lambda x: torch.sigmoid(_torch(x)).numpy(),
     "sin": lambda x: np.sin(x),
     "slice_by_index": _slice,
+    "slice_update": _slice_update,
     "softmax": _softmax,
     "split": _split,
     "squeeze": lambda x, axes=None: np.squeeze(x, None if axes is None else tuple(axes.tolist())),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import onnx
@@ -13,7 +14,7 @@ from ..core.errors import ExportError
 from ..core.interface import GraphSpec, Interface
 from ..core.manifest import Variant
 from ..training.recognizer import STRIDE, Recognizer
-from .graphs import EncoderGraph, StepGraph
+from .graphs import EncoderGraph, KeepingStepGraph, StepGraph
 from .to_coreml import IMAGE_SIZES, to_coreml
 from .to_executorch import LIMITS, to_executorch
 from .to_openvino import to_openvino
@@ -154,6 +155,24 @@ def _coreml(source: GraphSource) -> tuple[Variant, Files]:
     }
 
 
+def _coreml_with_state(source: GraphSource) -> tuple[Variant, Files]:
+    """For CoreML of iOS 18: the same encoder, and a step for one beam that keeps its caches."""
+    base, files = _coreml(source)
+    assert source.network is not None
+    limits = {**base.limits, "beams": 1}
+    variant = replace(base, target="coreml18", step="step.fp16.state.mlpackage", limits=limits)
+    module = KeepingStepGraph(source.network)
+    interface = source.interface
+    outside = [each for each in interface.state if each.input not in module.kept]
+    spec = GraphSpec(
+        tuple(each for each in interface.step.inputs if each.name not in module.kept),
+        (interface.step[interface.log_probs], *(interface.step[each.output] for each in outside)),
+    )
+    package = to_coreml(module, example_inputs(spec), spec, limits, kept=module.kept)
+    files = {name: data for name, data in files.items() if not name.startswith(base.step)}
+    return variant, {**files, **{f"{variant.step}/{name}": data for name, data in package.items()}}
+
+
 TARGETS: dict[str, Callable[[GraphSource], tuple[Variant, Files]]] = {
     "onnx": _onnx,
     "openvino": _openvino,
@@ -161,6 +180,7 @@ TARGETS: dict[str, Callable[[GraphSource], tuple[Variant, Files]]] = {
     "executorch": _executorch,
     "tensorrt": _tensorrt,
     "coreml": _coreml,
+    "coreml18": _coreml_with_state,
 }
 
 

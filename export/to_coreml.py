@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import ExportError, RuntimeUnavailable
-from ..core.interface import GraphSpec
+from ..core.interface import GraphSpec, TensorSpec
 
 IMAGE_SIZES = tuple(
     (height, width)
@@ -35,6 +36,7 @@ def to_coreml(
     spec: GraphSpec,
     limits: Mapping[str, int],
     image_sizes: Sequence[tuple[int, int]] = (),
+    kept: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> dict[str, bytes]:
     """The files of an ML package, by their paths in it: weights and arithmetic in float16, inputs
     and outputs in float32, tokens and position in int32; for iOS 16 and macOS 13 or later.
@@ -43,6 +45,8 @@ def to_coreml(
         module, examples, spec: as `to_onnx` takes them.
         limits: greatest size of every dynamic axis; one of 1 becomes fixed.
         image_sizes: of (height, width), where the module takes images: no others are.
+        kept: names and shapes of the module's buffers that are the program's own state, in
+            float16, for iOS 18 and macOS 15 or later.
 
     Raises:
         RuntimeUnavailable: coremltools is not installed, or not with a numpy that it works with.
@@ -51,13 +55,9 @@ def to_coreml(
     with _quiet():
         coremltools = _coremltools()
         try:
-            inputs = tuple(
-                examples[each.name].narrow(0, 0, 1) if each.shape[0] == "batch"
-                else examples[each.name]
-                for each in spec.inputs
-            )  # fmt: skip
+            inputs = tuple(_narrowed(examples[each.name], each, limits) for each in spec.inputs)
             trace: Any = torch.jit.trace
-            with torch.inference_mode():
+            with torch.no_grad():
                 traced = trace(module.eval(), inputs, check_trace=False, strict=False)
             model = coremltools.convert(
                 traced,
@@ -73,8 +73,18 @@ def to_coreml(
                     coremltools.TensorType(name=each.name, dtype=np.float32)
                     for each in spec.outputs
                 ],
+                states=[
+                    coremltools.StateType(
+                        wrapped_type=coremltools.TensorType(shape=tuple(shape), dtype=np.float16),
+                        name=name,
+                    )
+                    for name, shape in kept.items()
+                ]
+                or None,
                 convert_to="mlprogram",
-                minimum_deployment_target=coremltools.target.iOS16,
+                minimum_deployment_target=coremltools.target.iOS18
+                if kept
+                else coremltools.target.iOS16,
                 compute_precision=coremltools.transform.FP16ComputePrecision(op_selector=_in_half),
                 skip_model_load=True,
             )
@@ -90,6 +100,14 @@ def to_coreml(
                 for path in sorted(package.rglob("*"))
                 if path.is_file()
             }
+
+
+def _narrowed(example: Tensor, spec: TensorSpec, limits: Mapping[str, int]) -> Tensor:
+    """An example with size 1 where an axis is fixed to it."""
+    for axis, size in enumerate(spec.shape):
+        if isinstance(size, str) and limits.get(size) == 1:
+            example = example.narrow(axis, 0, 1)
+    return example
 
 
 def _in_half(operation: Any) -> bool:

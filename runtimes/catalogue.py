@@ -37,6 +37,7 @@ KNOWN = (
     Known("openvino", ("openvino",), "processors of Intel, AMD and Arm"),
     Known("executorch", ("executorch",), "Android and iOS, here through its Python bindings"),
     Known("coreml", ("coremltools",), "iPhone, iPad and Mac; runs on macOS only"),
+    Known("coreml18", ("coremltools",), "the same, with caches that stay inside; macOS 15, iOS 18"),
     Known(
         "tensorrt",
         ("tensorrt-rtx", "tensorrt"),

@@ -20,7 +20,7 @@ from inktex.export.checkpoint_bundle import export_bundle
 from inktex.export.mil_interpreter import OPERATIONS, MilProgram
 from inktex.export.parity import compare_with_golden, compare_with_torch
 from inktex.runtimes import choose
-from inktex.runtimes.coreml_runtime import coreml_model
+from inktex.runtimes.coreml_runtime import coreml_model, keeping_coreml_model
 from inktex.training.checkpoint import Checkpoint
 
 from ..training import recurrent, synthetic
@@ -39,7 +39,7 @@ def made(
 ) -> tuple[Checkpoint, Bundle]:
     checkpoint = RECIPES[request.param]()
     path = tmp_path_factory.mktemp("coreml") / "bundle"
-    return checkpoint, export_bundle(checkpoint, path, targets=["onnx", "coreml"])
+    return checkpoint, export_bundle(checkpoint, path, targets=["onnx", "coreml", "coreml18"])
 
 
 @pytest.fixture
@@ -54,10 +54,19 @@ def mac(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     class Model:
         def __init__(self, path: str) -> None:
             self.program = MilProgram(Path(path))
+            self.spec = read_only(path, skip_model_load=True).get_spec()
 
-        def predict(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        def get_spec(self) -> Any:
+            return self.spec
+
+        def make_state(self) -> dict[str, NDArray[Any]]:
+            return self.program.make_state()
+
+        def predict(
+            self, inputs: dict[str, NDArray[Any]], state: dict[str, NDArray[Any]] | None = None
+        ) -> dict[str, NDArray[Any]]:
             assert {each.dtype.name for each in inputs.values()} <= {"float32", "int32"}
-            return self.program(inputs)
+            return self.program(inputs, state)
 
     def load(path: str, compute_units: Any = None, skip_model_load: bool = False) -> Any:
         if skip_model_load:
@@ -70,9 +79,12 @@ def mac(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return units
 
 
-def test_the_programs_compute_what_torch_computed(made: tuple[Checkpoint, Bundle]) -> None:
+@pytest.mark.parametrize("target", ["coreml", "coreml18"])
+def test_the_programs_compute_what_torch_computed(
+    made: tuple[Checkpoint, Bundle], target: str
+) -> None:
     checkpoint, bundle = made
-    variant = bundle.variant("coreml")
+    variant = bundle.variant(target)
     assert variant.precision == "fp16"
     formulas = synthetic.expressions(3)
     for report in (
@@ -133,6 +145,29 @@ def images() -> NDArray[np.float32]:
     images = (random.random((2, 1, 48, 80)) < 0.2).astype(np.float32)
     images[:, :, :, 60:] = 0
     return images
+
+
+def test_caches_that_stay_inside_read_the_same(
+    made: tuple[Checkpoint, Bundle], mac: list[Any], images: NDArray[np.float32]
+) -> None:
+    """Two formulas by turns: each has caches of its own."""
+    _, bundle = made
+    outside = coreml_model(bundle, bundle.variant("coreml"))
+    inside = keeping_coreml_model(bundle, bundle.variant("coreml18"))
+    variant = bundle.variant("coreml18")
+    assert variant.encoder == bundle.variant("coreml").encoder
+    assert variant.limits["beams"] == 1
+    memories = [(outside.encode(images)[n], inside.encode(images)[n]) for n in (0, 1)]
+    states = [(outside.start(one, 1), inside.start(other, 1)) for one, other in memories]
+    for tokens in ([1, 1], [4, 6], [5, 3], [3, 4]):
+        for number, token in enumerate(tokens):
+            (one, other), (state, kept) = memories[number], states[number]
+            wanted, state = outside.step(np.array([token]), one, state)
+            found, kept = inside.step(np.array([token]), other, inside.reorder(kept, np.array([0])))
+            np.testing.assert_allclose(found, wanted, atol=1e-2)
+            states[number] = (state, kept)
+    with pytest.raises(InputError, match="beams: expected at most 1"):
+        inside.start(memories[0][1], 2)
 
 
 def test_an_image_beyond_all_sizes_is_refused(
