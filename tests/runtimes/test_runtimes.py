@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import EntryPoint
@@ -110,3 +112,31 @@ def test_the_default_bundle_is_the_one_that_comes_along(
     monkeypatch.setattr(inktex.runtimes, "DEFAULT_BUNDLE", tiny_bundle.path)
     assert load()(STROKES).tokens == load(tiny_bundle)(STROKES).tokens
     assert os.fspath(inktex.runtimes.DEFAULT_BUNDLE) == os.fspath(tiny_bundle.path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")
+def test_a_recognizer_that_is_gone_leaves_no_memory() -> None:
+    """Ten recognizers, one after the other, in a process of their own."""
+    code = """
+import gc
+from inktex.benchmarks.resident import resident
+from inktex.runtimes import load
+for number in range(10):
+    recognizer = load(threads=1)
+    recognizer([[[0, 0], [10, 20]], [[10, 0], [0, 20]]])
+    if number == 1:
+        before = resident().now or 0
+    del recognizer
+    gc.collect()
+print((resident().now or 0) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 25_000_000  # one of them takes 40 MB
+
+
+def test_several_bundles_live_in_one_process(tiny_bundle: Bundle) -> None:
+    first, second = load(tiny_bundle), load()
+    alone = first(STROKES).tokens
+    assert second([[[0, 0], [10, 20]], [[10, 0], [0, 20]]]).tokens
+    assert first(STROKES).tokens == alone
