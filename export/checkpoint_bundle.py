@@ -12,7 +12,7 @@ import torch
 from ..core.bundle import Bundle, golden_npz, write_bundle
 from ..core.manifest import Decoding, Manifest
 from ..training.checkpoint import Checkpoint
-from ..training.preprocessing import preprocessing
+from ..training.preprocessing import PADDING_PX, preprocessing
 from .golden import golden_arrays
 from .graphs import EncoderGraph, StepGraph
 from .targets import GraphSource, example_inputs, variants_for
@@ -27,6 +27,7 @@ def export_bundle(
     licence: str = WEIGHTS_LICENCE,
     beams: int = 1,
     targets: Sequence[str] = ("onnx",),
+    padding_px: int = PADDING_PX,
 ) -> Bundle:
     """Write the averaged weights of a checkpoint as a bundle.
 
@@ -34,6 +35,8 @@ def export_bundle(
         licence: of the weights; it follows the data that they were trained on.
         beams: that a search follows where the caller does not say; 1 is greedy.
         targets: out of `targets.TARGETS`, the preferred one first.
+        padding_px: paper that every image gets to the right and below; less is faster, and what
+            it does to accuracy is for validation to tell.
 
     Raises:
         ExportError: a graph came out with another interface, or there is no such target.
@@ -43,7 +46,7 @@ def export_bundle(
     network = checkpoint.trained_network()
     encoder, step = EncoderGraph(network), StepGraph(network)
     interface = network.interface()
-    prepared = preprocessing(checkpoint.recipe.rendering)
+    prepared = preprocessing(checkpoint.recipe.rendering, padding_px)
     encoder_model = to_onnx(encoder, example_inputs(interface.encoder), interface.encoder)
     step_model = to_onnx(step, example_inputs(interface.step), interface.step)
     variants, graphs = variants_for(

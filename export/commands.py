@@ -14,6 +14,14 @@ _PATH = click.Path(path_type=Path)
 @click.argument("checkpoint", type=_PATH)
 @click.option("-o", "--output", required=True, type=_PATH, help="The bundle to write, a folder.")
 @click.option("--beams", default=1, show_default=True, help="That a search follows by default.")
+@click.option(
+    "--padding",
+    type=click.IntRange(min=0),
+    default=16,
+    show_default=True,
+    metavar="PX",
+    help="Paper to the right and below: less is faster; choose it on validation.",
+)
 @click.option("--licence", help="Of the weights; by default that of CROHME.")
 @click.option(
     "--to",
@@ -24,7 +32,9 @@ _PATH = click.Path(path_type=Path)
     help="For which runtimes, the preferred one first: onnx, openvino, ort, executorch, tensorrt, "
     "coreml, coreml18.",
 )
-def export(checkpoint: Path, output: Path, beams: int, licence: str | None, targets: str) -> None:
+def export(
+    checkpoint: Path, output: Path, beams: int, padding: int, licence: str | None, targets: str
+) -> None:
     """Write a checkpoint as a bundle: encoder graph, step graph, manifest, golden arrays.
 
     \b
@@ -37,7 +47,8 @@ def export(checkpoint: Path, output: Path, beams: int, licence: str | None, targ
 
     names = [name.strip() for name in targets.split(",") if name.strip()]
     source = Checkpoint.load(checkpoint)
-    bundle = export_bundle(source, output, licence or WEIGHTS_LICENCE, beams, names)
+    licence = licence or WEIGHTS_LICENCE
+    bundle = export_bundle(source, output, licence, beams, names, padding)
     for name, record in bundle.manifest.files.items():
         click.echo(f"{record.size:>12,}  {output / name}")
 

@@ -10,14 +10,18 @@ from .recognizer import STRIDE
 _MAX_PIXELS = 1 << 20  # where symbols are of `SYMBOL_PX`
 
 
-def preprocessing(rendering: Rendering) -> Preprocessing:
+PADDING_PX = STRIDE
+"""Paper to the right of and below an image: in training most formulas have some, where their batch
+is larger."""
+
+
+def preprocessing(rendering: Rendering, padding_px: int = PADDING_PX) -> Preprocessing:
     """What bundles tell, and what checkpoints are read with: both see an image alike."""
     return Preprocessing(
         preparation.PREPROCESSING,
         {
             "multiple": STRIDE,
-            # in training most formulas had paper to the right, where their batch was wider
-            "padding_px": STRIDE,
+            "padding_px": padding_px,
             "max_pixels": round(_MAX_PIXELS * max(rendering.symbol_px / SYMBOL_PX, 1.0) ** 2),
             "symbol_px": rendering.symbol_px,
             "pen_px": rendering.pen_px,

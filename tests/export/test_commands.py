@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import onnx
@@ -27,10 +28,12 @@ def test_a_checkpoint_is_exported_and_verified(
         "inktex.export.checkpoint_bundle.to_onnx", lambda *_: onnx.load_from_string(next(traced))
     )
     checkpoint, path = checkpoint_file(tmp_path), tmp_path / "exported"
-    result = inktex("export", checkpoint, "-o", path, "--licence", "public domain")
+    arguments = ("export", checkpoint, "-o", path, "--licence", "public domain")
+    result = inktex(*arguments, "--padding", "8")
     assert result.exit_code == 0, result.output
     manifest = Bundle.open(path).manifest
     assert manifest.licence == "public domain"
+    assert manifest.preprocessing.parameters["padding_px"] == 8
     for name in manifest.files:
         assert name in result.output
     save_inkset(tmp_path / "made.inkset", expressions(5))
@@ -47,6 +50,10 @@ def test_a_checkpoint_is_exported_and_verified(
     assert result.exit_code == 0, result.output
     assert result.output.count("passed") == 2
     assert "3 of 3 sequences equal" in result.output
+    told = inktex("verify", path, "--json").output
+    [report] = json.loads(told)["reports"]
+    assert report["passed"] is True
+    assert report["agreement"]["equal"] == 1
 
 
 def test_a_bundle_that_disagrees_is_refused_with_an_exit_status(
