@@ -7,13 +7,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.alignment import SAME, Pair, align
+from ..core.alignment import EXTRA, MISSING, SAME, SUBSTITUTED, Pair, align
+from ..core.latex_tables import PLACING
 from ..core.metrics import Score
 from ..core.structure import STRUCTURES, structures
 from .evaluation import Reading, score_readings
 
 PLAIN = "none of these"
 """The group of the formulas without any of `STRUCTURES`."""
+MISSES = ("symbols misread", "structure", "parts left out", "parts not there", "several of these")
+"""How a wrong reading can be wrong; see `kind_of_miss`."""
+_STRUCTURE = PLACING | {r"\frac", r"\sqrt"}
 _LENGTHS = (5, 10, 20, 40)  # the longest captions of the groups but the last, in tokens
 
 
@@ -54,14 +58,16 @@ class Analysis:
         by_length: in order of length; no group is empty.
         by_structure: a formula is in the group of each structure that its reference has.
         confusions: the most frequent first.
-        unreadable: identifier -> why nothing could be read. These count as wrong, but not among
-            the confusions.
+        misses: by kind, how many of the wrong readings are wrong in this way; all of `MISSES`.
+        unreadable: identifier -> why nothing could be read. These count as wrong, but neither
+            among the misses nor among the confusions.
     """
 
     score: Score
     by_length: tuple[Group, ...]
     by_structure: tuple[Group, ...]
     confusions: tuple[Confusion, ...]
+    misses: Mapping[str, int]
     unreadable: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,6 +76,7 @@ class Analysis:
             **self.score.to_dict(),
             "by_length": [{"length": g.name, **g.score.to_dict()} for g in self.by_length],
             "by_structure": [{"structure": g.name, **g.score.to_dict()} for g in self.by_structure],
+            "misses": dict(self.misses),
             "confusions": [{"kind": each.kind, **vars(each)} for each in self.confusions],
             "unreadable": dict(self.unreadable),
         }
@@ -86,6 +93,7 @@ def analyse(readings: Sequence[Reading]) -> Analysis:
         by_length(readings),
         by_structure(readings),
         confusions(readings),
+        misses(readings),
         {each.identifier: each.problem for each in readings if each.problem},
     )
 
@@ -122,6 +130,41 @@ def confusions(readings: Sequence[Reading]) -> tuple[Confusion, ...]:
     )
     order = sorted(counts, key=lambda pair: (-counts[pair], pair.reference or "", str(pair)))
     return tuple(Confusion(*pair, counts[pair]) for pair in order)
+
+
+def misses(readings: Sequence[Reading]) -> dict[str, int]:
+    """How often a reading is wrong in each way."""
+    counts = Counter(
+        kind_of_miss(each.caption, each.tokens)
+        for each in readings
+        if not each.problem and each.caption != each.tokens
+    )
+    return {kind: counts[kind] for kind in MISSES}
+
+
+def kind_of_miss(reference: Sequence[str], prediction: Sequence[str]) -> str:
+    r"""Which of `MISSES` a wrong reading is.
+
+    Structure is what says where ink stands (braces, scripts, limits, `\frac`, `\sqrt`): it is wrong
+    where no other token is. Symbols are misread where every wrong token is one symbol for another.
+    Parts are left out, or not there, where all wrong tokens are of that kind and a symbol is among
+    them.
+
+    >>> kind_of_miss("x ^ { 2 }".split(), "x 2".split())
+    'structure'
+    >>> kind_of_miss("x + 1".split(), "x".split())
+    'parts left out'
+    """
+    wrong = [pair for pair in align(reference, prediction) if pair.kind != SAME]
+    tokens = {token for pair in wrong for token in pair if token is not None}
+    kinds = {pair.kind for pair in wrong}
+    if tokens <= _STRUCTURE:
+        return MISSES[1]
+    if kinds == {SUBSTITUTED} and not tokens & _STRUCTURE:
+        return MISSES[0]
+    if kinds == {MISSING}:
+        return MISSES[2]
+    return MISSES[3] if kinds == {EXTRA} else MISSES[4]
 
 
 def _groups(

@@ -27,6 +27,12 @@ def score_tables(analysis: Analysis, most_confusions: int = 10) -> str:
         f"ExpRate {100 * score.exact:.2f} %, 95 % confidence interval {low:.1f} to {high:.1f} %",
         "\n".join(_aligned(rows[:-1], left={0})),
     ]
+    missed = sum(analysis.misses.values())
+    if missed:
+        shares = ", ".join(
+            f"{kind} {100 * count / missed:.0f} %" for kind, count in analysis.misses.items()
+        )
+        parts.append(f"of {missed} wrong readings: {shares}")
     if analysis.confusions:
         parts.append("\n".join(_confusions(analysis.confusions, most_confusions)))
     if analysis.unreadable:

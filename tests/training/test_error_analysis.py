@@ -7,11 +7,13 @@ import pytest
 
 from inktex.core.alignment import EXTRA, MISSING, SUBSTITUTED
 from inktex.training.error_analysis import (
+    MISSES,
     Confusion,
     analyse,
     by_length,
     by_structure,
     confusions,
+    kind_of_miss,
 )
 from inktex.training.evaluation import Reading
 from inktex.training.score_tables import score_tables
@@ -42,6 +44,37 @@ def test_confusions_are_counted_the_most_frequent_first() -> None:
     assert {each.kind for each in found} == {SUBSTITUTED, MISSING, EXTRA}
     assert found == confusions(READINGS[::-1])
     assert confusions(READINGS[:1]) == ()
+
+
+@pytest.mark.parametrize(
+    ("caption", "read", "kind"),
+    [
+        ("x + y", "X + Y", "symbols misread"),
+        ("x ^ { 2 }", "x 2", "structure"),
+        ("x ^ { 2 }", "x _ { 2 }", "structure"),
+        (r"\frac { a } { b }", "a b", "structure"),
+        ("x + y + 1", "x + 1", "parts left out"),
+        ("x ^ { 2 } + 1", "x + 1", "parts left out"),
+        ("x + 1", "x + 1 + 1", "parts not there"),
+        ("x ^ { 2 } + 1", "X 2 + 1", "several of these"),
+        ("x + y", "", "parts left out"),
+    ],
+)
+def test_a_wrong_reading_is_wrong_in_one_way(caption: str, read: str, kind: str) -> None:
+    assert kind_of_miss(caption.split(), read.split()) == kind
+    assert kind in MISSES
+
+
+def test_misses_are_counted() -> None:
+    assert analyse(READINGS).misses == {
+        "symbols misread": 2,
+        "structure": 1,
+        "parts left out": 0,
+        "parts not there": 1,
+        "several of these": 0,
+    }
+    assert "of 4 wrong readings: symbols misread 50 %" in score_tables(analyse(READINGS))
+    assert "wrong readings" not in score_tables(analyse(READINGS[:1]))
 
 
 def test_what_could_not_be_read_is_no_confusion() -> None:
@@ -104,7 +137,7 @@ def test_the_tables_are_short_and_straight() -> None:
     lines = score_tables(analyse([*READINGS, blank]), most_confusions=2).splitlines()
     assert lines[:2] == ["ExpRate 16.67 %, 95 % confidence interval 3.0 to 56.4 %", ""]
     first = next(number for number, line in enumerate(lines) if line.startswith("misread"))
-    scores = [line for line in lines[2:first] if line]
+    scores = [line for line in lines[2:first] if line and "wrong readings" not in line]
     assert len({len(line) for line in scores}) == 1
     assert scores[0].endswith("token errors %")
     assert [line.split("  ")[0] for line in scores[1:]] == [
