@@ -96,13 +96,15 @@ def test_8_bits_are_close_to_32(bundle: Bundle, quantized: Bundle) -> None:
     assert 0 < np.abs(log_probs - rough_log_probs)[likely].max() < 0.5
 
 
-def test_the_int8_variant_is_what_users_get_and_it_reads(quantized: Bundle) -> None:
+def test_the_int8_variant_is_preferred_and_reads(quantized: Bundle) -> None:
     strokes = [stroke.astype(np.float64) for stroke in expressions(1)[0].strokes]
-    chosen = load(quantized)(strokes, beam=2)
-    assert chosen.tokens == load(quantized, precision="int8")(strokes, beam=2).tokens
-    assert chosen.confidence == load(quantized, precision="int8")(strokes, beam=2).confidence
-    exact = load(quantized, precision="fp32")(strokes, beam=2)
-    assert exact.confidence != chosen.confidence
+    assert quantized.variant("onnxruntime").precision == "int8"
+    named = load(quantized, precision="int8")(strokes, beam=2)
+    assert named.tokens
+    chosen = load(quantized)  # whichever is faster here, of graphs so small
+    assert chosen.running is not None
+    same = load(quantized, precision=chosen.running.precision)(strokes, beam=2)
+    assert chosen(strokes, beam=2).tokens == same.tokens
 
 
 def test_parity_of_int8_is_judged_by_sequences(quantized: Bundle, checkpoint: Checkpoint) -> None:
