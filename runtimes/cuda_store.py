@@ -132,10 +132,6 @@ class DeviceArray:
         self.address = pool.take(self.nbytes)
         weakref.finalize(self, pool.give, self.address, self.nbytes)
 
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
 
 class Pool:
     """Memory of a device that is given out again and again: asking the driver takes longer than a

@@ -101,10 +101,13 @@ def test_the_int8_variant_is_preferred_and_reads(quantized: Bundle) -> None:
     assert quantized.variant("onnxruntime").precision == "int8"
     named = load(quantized, precision="int8")(strokes, beam=2)
     assert named.tokens
+    exact = load(quantized, precision="fp32")(strokes, beam=2)
+    assert exact.confidence != named.confidence
     chosen = load(quantized)  # whichever is faster here, of graphs so small
     assert chosen.running is not None
     same = load(quantized, precision=chosen.running.precision)(strokes, beam=2)
-    assert chosen(strokes, beam=2).tokens == same.tokens
+    found = chosen(strokes, beam=2)
+    assert (found.tokens, found.confidence) == (same.tokens, same.confidence)
 
 
 def test_parity_of_int8_is_judged_by_sequences(quantized: Bundle, checkpoint: Checkpoint) -> None:
