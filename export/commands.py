@@ -17,10 +17,9 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--padding",
     type=click.IntRange(min=0),
-    default=16,
-    show_default=True,
     metavar="PX",
-    help="Paper to the right and below: less is faster; choose it on validation.",
+    help="Paper to the right and below, by default as much as in training: less is faster; choose "
+    "it on validation.",
 )
 @click.option("--licence", help="Of the weights; by default that of CROHME.")
 @click.option(
@@ -33,7 +32,12 @@ _PATH = click.Path(path_type=Path)
     "coreml, coreml18.",
 )
 def export(
-    checkpoint: Path, output: Path, beams: int, padding: int, licence: str | None, targets: str
+    checkpoint: Path,
+    output: Path,
+    beams: int,
+    padding: int | None,
+    licence: str | None,
+    targets: str,
 ) -> None:
     """Write a checkpoint as a bundle: encoder graph, step graph, manifest, golden arrays.
 
@@ -43,11 +47,13 @@ def export(
       inktex export runs/edge/last.safetensors -o my-bundle --to openvino,onnx
     """
     from ..training.checkpoint import Checkpoint
+    from ..training.preprocessing import PADDING_PX
     from .checkpoint_bundle import WEIGHTS_LICENCE, export_bundle
 
     names = [name.strip() for name in targets.split(",") if name.strip()]
     source = Checkpoint.load(checkpoint)
     licence = licence or WEIGHTS_LICENCE
+    padding = PADDING_PX if padding is None else padding
     bundle = export_bundle(source, output, licence, beams, names, padding)
     for name, record in bundle.manifest.files.items():
         click.echo(f"{record.size:>12,}  {output / name}")
