@@ -2,191 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from ..core.bundle import Bundle
-from ..core.errors import ExportError, RuntimeUnavailable
+from ..core.errors import RuntimeUnavailable
 from ..core.manifest import Variant
 from ..core.recognizer import prepare_image, read_plainly
 from ..core.step_model import StepModel
 from ..core.vocabulary import Vocabulary
-from ..runtimes.executorch_runtime import executorch_graphs
-from ..runtimes.graph_model import Arrays, Graph, GraphModel, Graphs
-from ..runtimes.openvino_runtime import openvino_graphs
-from ..runtimes.tensorrt_runtime import tensorrt_model
+from ..runtimes.graph_model import Arrays, GraphModel, Graphs
 from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression
 from ..training.recognizer import STRIDE
 from .graphs import EncoderGraph, StepGraph, read_greedily
-from .mil_interpreter import MilProgram
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What is accepted of a precision.
-
-    Attributes:
-        max_abs: greatest difference in any output; None where any finite one will do.
-        agreement: least share of whole decoded sequences that are equal.
-    """
-
-    max_abs: float | None
-    agreement: float
-
-
-TOLERANCES = {
-    "fp32": Tolerance(2e-3, 0.99),
-    "fp16": Tolerance(0.5, 0.95),
-    "int8": Tolerance(None, 0.85),
-}
-
-
-@dataclass(frozen=True)
-class TensorError:
-    """How far one output is from its reference, over all that was compared."""
-
-    name: str
-    max_abs: float
-    mean_abs: float
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far formulas were decoded alike.
-
-    Attributes:
-        sequences, equal: formulas decoded by both, and how many came out equal.
-        tokens, forced: tokens of the references, and how many the variant too thinks likeliest
-            after the reference's tokens before them (teacher forcing).
-        prefix: the tokens, of all references, before the first that the variant wrote otherwise.
-    """
-
-    sequences: int = 0
-    equal: int = 0
-    tokens: int = 0
-    forced: int = 0
-    prefix: int = 0
-
-    def __add__(self, other: Agreement) -> Agreement:
-        return Agreement(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-    @classmethod
-    def of(
-        cls, written: Sequence[int], reference: Sequence[int], forced: Sequence[int]
-    ) -> Agreement:
-        """That of one formula.
-
-        Args:
-            written: what the variant wrote, without its end.
-            reference: what torch wrote, likewise.
-            forced: what the variant thought likeliest after each of torch's tokens but the last,
-                and after `<sos>`.
-        """
-        prefix = 0
-        for mine, other in zip(written, reference, strict=False):
-            if mine != other:
-                break
-            prefix += 1
-        alike = sum(a == b for a, b in zip(forced, reference, strict=True))
-        return cls(1, int(list(written) == list(reference)), len(reference), alike, prefix)
-
-
-@dataclass(frozen=True)
-class ParityReport:
-    """The proof for one variant.
-
-    Attributes:
-        variant: its target and precision, and what ran it where that is not its own runtime.
-        reference: what it was compared with.
-        tensors: an entry for each output of both graphs.
-        agreement: of the formulas that both decoded.
-    """
-
-    variant: str
-    reference: str
-    tensors: tuple[TensorError, ...]
-    agreement: Agreement
-    tolerance: Tolerance
-
-    @property
-    def passed(self) -> bool:
-        limit = sys.float_info.max if self.tolerance.max_abs is None else self.tolerance.max_abs
-        close = all(each.max_abs <= limit for each in self.tensors)  # which NaN is not
-        agreed = self.agreement.equal >= self.tolerance.agreement * self.agreement.sequences
-        return close and agreed
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
-        return {**asdict(self), "passed": self.passed}
-
-    def __str__(self) -> str:
-        tolerance, found = self.tolerance, self.agreement
-        limit = "finite" if tolerance.max_abs is None else f"at most {tolerance.max_abs:g}"
-        lines = [f"{self.variant}, against {self.reference}:"]
-        lines += [
-            f"  {each.name:<18} max {each.max_abs:.1e}  mean {each.mean_abs:.1e}  ({limit})"
-            for each in self.tensors
-        ]
-        if found.sequences:
-            tokens = max(found.tokens, 1)
-            lines.append(
-                f"  {found.equal} of {found.sequences} sequences equal (at least "
-                f"{100 * tolerance.agreement:g} %); {100 * found.prefix / tokens:.1f} % of the "
-                f"tokens before the first difference, {100 * found.forced / tokens:.1f} % equal "
-                "after the right ones"
-            )
-        lines.append(f"  {'passed' if self.passed else 'FAILED'}")
-        return "\n".join(lines)
-
-
-def told(bundle: Bundle, variant: Variant) -> str:
-    """What a variant is called in a report, with what runs it where that is not its runtime."""
-    name = f"{variant.target} {variant.precision}"
-    if variant.target == "tensorrt" and _tensorrt(bundle, variant) is None:
-        name += ", its ONNX graphs run by ONNX Runtime"
-    if variant.target in ("coreml", "coreml18"):
-        name += ", its programs run operation by operation"
-    return name
-
-
-def graphs_of(bundle: Bundle, variant: Variant) -> Graphs:
-    """The two graphs of a variant on its runtime, on one thread, with plain arrays in and out.
-
-    Those for TensorRT are run by ONNX Runtime where there is no TensorRT or no GPU: that proves
-    the graphs, up to rounding, and not the engines. Programs of CoreML are run by an interpreter
-    of ours, on a Mac too.
-
-    Raises:
-        ExportError: it is for a runtime of another project.
-    """
-    if variant.target not in _GRAPHS:
-        raise ExportError(
-            f"{bundle.path}: expected a variant for {', '.join(_GRAPHS)} to prove, found one for "
-            f"{variant.target}; name the others with --runtime"
-        )
-    return _GRAPHS[variant.target](bundle, variant)
-
-
-def _onnx_graphs(bundle: Bundle, variant: Variant) -> Graphs:
-    """ONNX Runtime knows its own format from ONNX."""
-    return Graphs(_onnx_graph(bundle.read(variant.encoder)), _onnx_graph(bundle.read(variant.step)))
-
-
-def _onnx_graph(data: bytes) -> Graph:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_outputs()]
-    return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
+from .parity_report import TOLERANCES, Agreement, Differences, ParityReport
+from .plain_graphs import graphs_of, told
 
 
 def compare_with_torch(
@@ -209,7 +44,7 @@ def compare_with_torch(
     encoder, step = EncoderGraph(network), StepGraph(network)
     graphs = graphs_of(bundle, variant)
     rng = np.random.default_rng(seed)
-    errors = _Errors()
+    errors = Differences()
     for number in range(shapes):
         batch = min(1 + number % 3, variant.limits.get("batch", 3))
         beams = min(1 + 2 * (number % 3), variant.limits.get("beams", 5))
@@ -235,7 +70,7 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
     weights, and tells whether this machine computes what the exporting one did."""
     golden = bundle.golden()
     graphs = graphs_of(bundle, variant)
-    errors = _Errors()
+    errors = Differences()
     memory = graphs.encoder({"images": golden["encoder.images"]})
     for name, array in memory.items():
         errors.add(name, array, golden[f"encoder.{name}"])
@@ -270,91 +105,6 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
     )
 
 
-def _tensorrt(bundle: Bundle, variant: Variant) -> GraphModel | None:
-    try:
-        return tensorrt_model(bundle, variant)
-    except RuntimeUnavailable:
-        return None
-
-
-def _tensorrt_graphs(bundle: Bundle, variant: Variant) -> Graphs:
-    model = _tensorrt(bundle, variant)
-    if model is None:
-        return _onnx_graphs(bundle, variant)
-    store = model.store
-
-    def on_host(graph: Graph) -> Graph:
-        return lambda inputs: {name: store.get(each) for name, each in graph(inputs).items()}
-
-    return Graphs(on_host(model.graphs.encoder), on_host(model.graphs.step))
-
-
-def _coreml_graphs(bundle: Bundle, variant: Variant) -> Graphs:
-    return Graphs(*(MilProgram(bundle.path / name) for name in (variant.encoder, variant.step)))
-
-
-def _keeping_coreml_graphs(bundle: Bundle, variant: Variant) -> Graphs:
-    """Caches go in and out of the step as they do elsewhere, so that it can be compared."""
-    program = MilProgram(bundle.path / variant.step)
-    fields = [
-        each for each in bundle.manifest.interface.state if each.input in program.make_state()
-    ]
-
-    def step(inputs: Mapping[str, Any]) -> Arrays:
-        state = program.make_state()
-        parts = {}
-        for each in fields:
-            parts[each] = tuple(map(slice, inputs[each.input].shape))  # it has room for more
-            state[each.input][parts[each]] = inputs[each.input]
-        found: Arrays = dict(program(inputs, state))
-        kept = {
-            each.output: state[each.input][part].astype(np.float32) for each, part in parts.items()
-        }
-        names = [each.name for each in bundle.manifest.interface.step.outputs]
-        return {name: {**found, **kept}[name] for name in names}
-
-    return Graphs(MilProgram(bundle.path / variant.encoder), step)
-
-
-_GRAPHS: dict[str, Callable[[Bundle, Variant], Graphs]] = {
-    "onnxruntime": _onnx_graphs,
-    "ort": _onnx_graphs,
-    "openvino": partial(openvino_graphs, threads=1),
-    "executorch": partial(executorch_graphs, threads=1),
-    "tensorrt": _tensorrt_graphs,
-    "coreml": _coreml_graphs,
-    "coreml18": _keeping_coreml_graphs,
-}
-
-
-class _Errors:
-    """Differences by name of the output."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, list[NDArray[np.float64]]] = {}
-
-    def add(self, name: str, found: NDArray[Any], reference: NDArray[Any]) -> None:
-        if found.shape == reference.shape:
-            difference = np.abs(found.astype(np.float64) - reference.astype(np.float64)).ravel()
-        else:
-            difference = np.array([np.inf])
-        self._found.setdefault(name, []).append(difference)
-
-    def add_all(self, found: Arrays, reference: Sequence[NDArray[Any]]) -> None:
-        for (name, array), other in zip(found.items(), reference, strict=True):
-            self.add(name, array, other)
-
-    def summary(self) -> tuple[TensorError, ...]:
-        return tuple(
-            TensorError(
-                name,
-                float(np.concatenate(parts).max()),  # NaN where there is one, unlike `max`
-                float(np.concatenate(parts).mean()),
-            )
-            for name, parts in self._found.items()
-        )
-
-
 def _compare_steps(
     bundle: Bundle,
     graphs: Graphs,
@@ -363,7 +113,7 @@ def _compare_steps(
     beams: int,
     steps: int,
     rng: np.random.Generator,
-    errors: _Errors,
+    errors: Differences,
 ) -> None:
     """Both from the same memory and state; the state goes on from the graph's own."""
     longest = bundle.manifest.decoding.max_length

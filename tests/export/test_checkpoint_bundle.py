@@ -13,7 +13,7 @@ from inktex.core.errors import BundleError
 from inktex.core.rendering import MARGIN_PX, PEN_PX, SYMBOL_PX
 from inktex.export.checkpoint_bundle import WEIGHTS_LICENCE, export_bundle
 from inktex.export.graphs import EncoderGraph, StepGraph
-from inktex.export.parity import graphs_of
+from inktex.export.plain_graphs import graphs_of
 from inktex.export.to_onnx import check_interface
 from inktex.runtimes import load
 from inktex.training.checkpoint import Checkpoint

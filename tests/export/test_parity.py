@@ -10,15 +10,14 @@ import pytest
 from onnx import numpy_helper
 
 from inktex.core.bundle import Bundle, golden_npz, write_bundle
-from inktex.export.parity import (
+from inktex.export.parity import compare_with_golden, compare_with_torch
+from inktex.export.parity_report import (
     TOLERANCES,
     Agreement,
+    Differences,
     ParityReport,
     TensorError,
     Tolerance,
-    _Errors,
-    compare_with_golden,
-    compare_with_torch,
 )
 from inktex.training.checkpoint import Checkpoint
 
@@ -156,7 +155,7 @@ def test_what_passes_is_within_the_tolerance() -> None:
 
 
 def test_errors_are_gathered_by_name_and_none_is_lost() -> None:
-    errors = _Errors()
+    errors = Differences()
     errors.add("a", np.array([1.0, 2.0], np.float32), np.array([1.0, 2.5], np.float32))
     errors.add("a", np.array([[4.0]]), np.array([[3.0]]))
     errors.add("b", np.array([1.0]), np.array([1.0]))

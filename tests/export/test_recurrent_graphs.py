@@ -14,7 +14,8 @@ from torch import nn
 from inktex.core.bundle import Bundle
 from inktex.export.checkpoint_bundle import export_bundle
 from inktex.export.graphs import EncoderGraph, StepGraph, folded
-from inktex.export.parity import compare_with_golden, compare_with_torch, graphs_of
+from inktex.export.parity import compare_with_golden, compare_with_torch
+from inktex.export.plain_graphs import graphs_of
 from inktex.runtimes import load
 from inktex.training.checkpoint import Checkpoint
 from inktex.training.decoding import reader

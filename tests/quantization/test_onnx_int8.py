@@ -11,7 +11,8 @@ import pytest
 from inktex.core.bundle import Bundle
 from inktex.core.errors import BundleError, QuantizationError
 from inktex.core.preparation import prepare_image
-from inktex.export.parity import compare_with_torch, graphs_of
+from inktex.export.parity import compare_with_torch
+from inktex.export.plain_graphs import graphs_of
 from inktex.quantization.onnx_int8 import MIN_SAMPLES, _Folder, add_int8, dynamic_int8
 from inktex.runtimes import load
 from inktex.training.checkpoint import Checkpoint

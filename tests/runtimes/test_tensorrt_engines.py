@@ -15,7 +15,8 @@ from inktex.core.bundle import Bundle
 from inktex.core.errors import ExportError
 from inktex.core.interface import GraphSpec, TensorSpec
 from inktex.export.checkpoint_bundle import export_bundle
-from inktex.export.parity import compare_with_golden, told
+from inktex.export.parity import compare_with_golden
+from inktex.export.plain_graphs import told
 from inktex.runtimes.tensorrt_engines import EngineCache, EngineKey, build, parsed, profiles
 
 from ..training import synthetic
