@@ -15,19 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.attention import COVERAGE, on_all_cells
-from ..core.bundle import Bundle, GraphSpec, Interface, TensorSpec, Variant
+from ..core.bundle import Bundle, Interface, TensorSpec, Variant
 from ..core.errors import BundleError, InputError, RuntimeUnavailable
 from .graph_model import FIRST_LENGTH, compact_memory, longest
+from .onnx_session import loaded_library, open_session
 from .processors import checked_threads
 
-CPU = "CPUExecutionProvider"
-PROVIDERS = {
-    **{"cpu": CPU, "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"},
-    **{"coreml": "CoreMLExecutionProvider", "xnnpack": "XnnpackExecutionProvider"},
-    **{"qnn": "QNNExecutionProvider", "openvino": "OpenVINOExecutionProvider"},
-    **{"dml": "DmlExecutionProvider", "nnapi": "NnapiExecutionProvider"},
-}
-"""Execution providers by the names they have here, as in `onnxruntime:cuda`."""
 _PROBE_PX = 32  # height and width of the image that a provider has to encode before it is trusted
 
 
@@ -70,8 +63,9 @@ class OnnxRuntimeModel:
         bundle: as `Bundle.open` gives it.
         variant: one whose graphs are ONNX files, or in ONNX Runtime's own format (.ort).
         threads: threads of the encoder, by default `default_threads()`.
-        provider: one of `PROVIDERS`, which runs all that it can of both graphs; the processor
-            runs the rest. It is tried on a blank image at once, and never replaced in silence.
+        provider: one of `onnx_session.PROVIDERS`, which runs all that it can of both graphs; the
+            processor runs the rest. It is tried on a blank image at once, and never replaced in
+            silence.
 
     Raises:
         RuntimeUnavailable: onnxruntime is not installed, or has no such provider, or has it and
@@ -94,11 +88,12 @@ class OnnxRuntimeModel:
         self.threads = threads
         self.vocabulary_size = len(bundle.manifest.vocabulary)
         self.max_length = longest(bundle.manifest)
-        self._ort = _onnxruntime()
-        self._encoder = self._session(bundle, variant.encoder, self.interface.encoder, threads)
+        self._ort = loaded_library()
+        encoder, step = self.interface.encoder, self.interface.step
+        self._encoder = open_session(bundle, variant.encoder, encoder, threads, provider)
         # The products of one step are too small to share out: waking a second thread costs more
         # than it brings, and one that waits awake (spins) takes a processor from everything else.
-        self._step = self._session(bundle, variant.step, self.interface.step, 1)
+        self._step = open_session(bundle, variant.step, step, 1, provider)
         if provider != "cpu":
             self._probe(bundle)
         shape = self.interface.step[self.interface.log_probs].shape
@@ -213,60 +208,6 @@ class OnnxRuntimeModel:
             raise BundleError(f"expected a state named {COVERAGE!r}, found only {names}")
         array = buffers.views(state.beams).arrays[state.slot][names.index(COVERAGE)]
         return on_all_cells(array, self.interface.step[COVERAGE], buffers.memory.kept)
-
-    def _session(self, bundle: Bundle, name: str, graph: GraphSpec, threads: int) -> Any:
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False  # one pattern would be kept for every size of image
-        options.log_severity_level = 4  # what goes wrong is raised; nothing else to tell a user
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        kind = "ORT" if name.endswith(".ort") else "ONNX"
-        options.add_session_config_entry("session.load_model_format", kind)
-        try:
-            session = self._ort.InferenceSession(
-                bundle.read(name), options, providers=self._providers()
-            )
-        except (BundleError, RuntimeUnavailable):
-            raise
-        except Exception as error:  # ONNX Runtime has a dozen kinds and no common one
-            raise BundleError(
-                f"{bundle.path}: ONNX Runtime {self._ort.__version__} refuses the graph {name!r}: "
-                f"{error}; export the bundle again, or upgrade onnxruntime"
-            ) from error
-        wanted = self._providers()[0]
-        if session.get_providers()[0] != wanted:
-            raise RuntimeUnavailable(
-                f"ONNX Runtime {self._ort.__version__} lists the provider {wanted} and cannot "
-                "start it here; its libraries or its device are missing; use another provider, or "
-                "none"
-            )
-        for side, expected, found in (
-            ("inputs", graph.inputs, session.get_inputs()),
-            ("outputs", graph.outputs, session.get_outputs()),
-        ):
-            there = {each.name: each for each in found}
-            wrong = [spec.name for spec in expected if not _fits(spec, there.get(spec.name))]
-            unknown = sorted(set(there) - {spec.name for spec in expected})
-            if wrong or (unknown and side == "inputs"):
-                raise BundleError(
-                    f"{bundle.path}: the {side} of {name!r} are not as the manifest says; "
-                    f"missing or of another type or shape: {wrong}; unknown: {unknown}; "
-                    "export the bundle again"
-                )
-        return session
-
-    def _providers(self) -> list[str]:
-        """The provider that was asked for, and the processor for what it cannot run."""
-        there = self._ort.get_available_providers()
-        wanted = PROVIDERS.get(self.provider)
-        if wanted is None or wanted not in there:
-            known = ", ".join(name for name, full in PROVIDERS.items() if full in there)
-            raise RuntimeUnavailable(
-                f"expected a provider of this onnxruntime ({known}), found {self.provider!r}; "
-                "another build of onnxruntime may bring it"
-            )
-        return list(dict.fromkeys([wanted, CPU]))
 
     def _probe(self, bundle: Bundle) -> None:
         """Encode a blank image and make a step.
@@ -403,30 +344,3 @@ class _Buffers:
                 binding.bind_ortvalue_output(state.output, values[1 - slot][number])
             bindings.append(binding)
         return _Views(arrays, (bindings[0], bindings[1]), tokens, position, log_probs)
-
-
-_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
-
-
-def _fits(spec: TensorSpec, found: Any) -> bool:
-    """Whether an input or output of a session is as the manifest says."""
-    if found is None:
-        return False
-    dtype = _DTYPES.get(found.type, found.type.removeprefix("tensor(").removesuffix(")"))
-    return dtype == spec.dtype and (
-        len(found.shape) == len(spec.shape)
-        and all(
-            not isinstance(size, int) or not isinstance(there, int) or size == there
-            for size, there in zip(spec.shape, found.shape, strict=True)
-        )
-    )
-
-
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise RuntimeUnavailable(
-            f"ONNX Runtime cannot be loaded ({error}); install it with `pip install onnxruntime`"
-        ) from error
-    return onnxruntime
