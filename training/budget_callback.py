@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from ..core.vocabulary import Vocabulary
+from .allocator import release_free_memory
 from .best_checkpoints import BestCheckpoints
 from .budget import Budget, Stopwatch
 from .checkpoint import Checkpoint, Progress, optimizer_tensors, restore_optimizer
@@ -219,6 +220,7 @@ class BudgetCallback(Callback):
             measured: losses on held-out ink, by name.
         """
         self.reported = self.progress.elapsed_s
+        release_free_memory()
         if self.training_log is None:
             return
         report = Report(
