@@ -27,4 +27,4 @@ imports:
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command as lint; lint()" --no-logo
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,17 +33,6 @@ def test_all_forms_compute_the_same(checkpoint: Checkpoint) -> None:
             np.testing.assert_allclose(found[form], found[EXPORTED], atol=1e-4, err_msg=form)
 
 
-def test_every_form_has_a_row(checkpoint: Checkpoint) -> None:
-    rows = measure_steps(checkpoint, synthetic.expressions(5))
-    assert [row.form for row in rows] == list(FORMS)
-    assert rows[0].ratio == 1.0
-    lengths = [1 + len(each.caption) for each in synthetic.expressions(5)]
-    for row in rows:
-        assert row.formulas == 5
-        assert row.tokens == pytest.approx(sum(lengths) / 5)
-        assert row.token_ms > 0
-
-
 def test_recurrent_decoders_and_nothing_are_refused(checkpoint: Checkpoint) -> None:
     with pytest.raises(DataError, match="recipe 'coverage'; `inktex benchmark fold`"):
         measure_steps(recurrent.checkpoint("coverage"), synthetic.expressions(2))
@@ -50,15 +40,22 @@ def test_recurrent_decoders_and_nothing_are_refused(checkpoint: Checkpoint) -> N
         measure_steps(checkpoint, [])
 
 
-def test_the_command_prints_the_table(
+def test_every_form_has_a_row_in_the_table(
     checkpoint: Checkpoint, tmp_path: Path, inktex: Callable[..., Result]
 ) -> None:
     checkpoint.save(tmp_path / "made.safetensors")
-    save_inkset(tmp_path / "made.inkset", synthetic.expressions(4))
+    formulas = synthetic.expressions(4)
+    save_inkset(tmp_path / "made.inkset", formulas)
     done = inktex(
         *("benchmark", "steps", tmp_path / "made.safetensors", tmp_path / "made.inkset"),
-        *("--limit", 2, "--json", tmp_path / "steps.json"),
+        *("--json", tmp_path / "steps.json"),
     )
     assert done.exit_code == 0, done.output
-    assert f"| {EXPORTED} | 2 |" in done.stdout
-    assert (tmp_path / "steps.json").exists()
+    assert f"| {EXPORTED} | 4 |" in done.stdout
+    rows = json.loads((tmp_path / "steps.json").read_text())["table"]
+    assert [row["form"] for row in rows] == list(FORMS)
+    assert rows[0]["ratio"] == 1.0
+    for row in rows:
+        assert row["formulas"] == 4
+        assert row["tokens"] == sum(1 + len(each.caption) for each in formulas) / 4
+        assert row["token_ms"] > 0
