@@ -93,7 +93,8 @@ def bench() -> None:
 )  # fmt: skip
 @click.option(
     "--part", "parts", callback=names, default="all", show_default=True, metavar="LIST",
-    help="What to measure: stream (one formula after the other), start (fresh processes).",
+    help="What to measure: stream (one formula after the other), live (after every stroke), start "
+    "(fresh processes), offline (throughput, batches, energy), roofline (operations, peaks).",
 )  # fmt: skip
 @click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write the profile as JSON.")
 def run(

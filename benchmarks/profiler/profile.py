@@ -12,8 +12,13 @@ from typing import Any
 from ...core.errors import DataError
 from ..report import write_json
 from .cold_start import ColdStart
+from .growth import Growth
+from .live_ink import LiveInk
 from .measurement import Measurement, Ratio
+from .offline import Batch, Throughput
+from .roofline import Roofline
 from .single_stream import Effort
+from .watch import Watched
 
 SCHEMA = 1
 """The version of the JSON that this code writes, and the only one that it reads."""
@@ -43,6 +48,8 @@ class Profile:
         notes: what a reader has to know: what was left out, and why.
         interrupted: whether the run was stopped; what had been measured is here.
         ranking: labels, the quickest first; those that noise cannot tell apart together.
+        idle_watts: what the machine takes when this process does nothing, by source of energy.
+        watched: what became of the machine meanwhile.
     """
 
     command: str
@@ -55,7 +62,14 @@ class Profile:
     measurements: list[Measurement] = field(default_factory=list)
     ratios: list[Ratio] = field(default_factory=list)
     ranking: list[list[str]] = field(default_factory=list)
+    growth: list[Growth] = field(default_factory=list)
+    live_ink: list[LiveInk] = field(default_factory=list)
     cold_starts: list[ColdStart] = field(default_factory=list)
+    idle_watts: dict[str, float] = field(default_factory=dict)
+    offline: list[Throughput] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+    roofline: Roofline | None = None
+    watched: Watched | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""

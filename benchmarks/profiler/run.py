@@ -9,20 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from ...core.bundle import Bundle
-from ...core.errors import DataError, InputError
-from ..formulas import spread
+from ...core.errors import DataError
+from ...runtimes.processors import available_processors
+from ..formulas import Formula, spread
 from ..report import command_line, describe
 from .bundle_contender import BundleContender, choices
 from .cold_start import measure_cold_starts
 from .contender import Configuration, Contender
-from .dataset import OWN_NAME, DataSet, load_data
+from .dataset import OWN_NAME, load_data
+from .energy import Nvml, energy_sources
+from .growth import growths
+from .live_ink import measure_live_ink
 from .measurement import ranking, ratios, summary
+from .offline import idle_watts, measure_batches, measure_offline
+from .operators import TARGETS
 from .profile import DataFacts, Profile
+from .roofline import measure_roofline
 from .single_stream import Effort, Stream, measure_streams
+from .watch import Watch
 
-PARTS = ("stream", "start")
-"""What a run is made of."""
-_STARTED = 20  # formulas that a fresh process reads
+PARTS = ("stream", "live", "start", "offline", "roofline")
+"""What a run is made of, in this order."""
+_FEW = 20  # formulas that a fresh process reads, and that are written live
+_OFFLINE = 100
+_BATCHED = 48
+_COUNTED = 8
 
 
 @dataclass(frozen=True)
@@ -65,46 +76,7 @@ def profile_bundle(
         BundleError: the bundle has no such variant.
         DataError: no formula can be read, or no configuration is the baseline.
     """
-    data = load_data(plan.data, plan.limit, bundle.manifest.preprocessing)
-    found, notes = choices(bundle, plan.runtimes, plan.precisions)
-    own = [
-        BundleContender(
-            bundle,
-            Configuration("inktex", each.runtime, each.precision, threads, beams),
-            plan.constrain,
-        )
-        for each, threads, beams in product(found, plan.threads, plan.beams)
-    ]
-    contenders: list[Contender] = [*own, *peers]
-    bases = baselines([each.configuration for each in contenders], plan.baseline)
-    if data.source == OWN_NAME:
-        notes.append(
-            "inktex's own ink tells how fast it is, not how good: give ink with --data for that"
-        )
-    if data.skipped:
-        notes.append(f"{data.skipped} formulas cannot be read and are left out")
-    profile = Profile(
-        command_line(),
-        environment,
-        describe(bundle),
-        DataFacts(data.source, len(data.formulas), data.skipped, data.captioned, data.fingerprint),
-        plan.effort,
-        notes,
-    )
-    parts: dict[str, Callable[[], None]] = {
-        "stream": lambda: _stream(profile, contenders, data, bases),
-        "start": lambda: _start(profile, bundle, own, data),
-    }
-    for name, part in parts.items():
-        if name not in plan.parts:
-            continue
-        try:
-            part()
-        except KeyboardInterrupt:
-            profile.interrupted = True
-        if profile.interrupted:
-            break
-    return profile
+    return _Run(bundle, plan, environment, peers).all()
 
 
 def baselines(
@@ -138,37 +110,138 @@ def baselines(
     }
 
 
-def _stream(
-    profile: Profile,
-    contenders: Sequence[Contender],
-    data: DataSet,
-    bases: dict[str, Configuration],
-) -> None:
-    streams = measure_streams(contenders, data.formulas, profile.effort)
-    profile.interrupted = streams.interrupted
-    if len(streams.kept) < len(data.formulas):
-        profile.notes.append(
-            f"{len(data.formulas) - len(streams.kept)} formulas are left out, since not all who "
-            "take part read them"
-        )
-    measured = [each for each in streams.each if each.repeats]
-    if not measured:
-        return
-    by_label: dict[str, Stream] = {each.configuration.label: each for each in measured}
-    profile.measurements = [summary(each, streams, data) for each in measured]
-    profile.ratios = ratios(
-        measured, {label: by_label[base.label] for label, base in bases.items()}
-    )
-    profile.ranking = ranking(measured)
+class _Run:
+    """One run: every part writes what it finds into the profile.
 
+    Attributes:
+        own: the bundle's configurations; `contenders` are peers, too.
+        readable: the formulas that all contenders read, once that is known.
+    """
 
-def _start(profile: Profile, bundle: Bundle, own: Sequence[BundleContender], data: DataSet) -> None:
-    try:
-        profile.cold_starts = measure_cold_starts(
-            bundle,
-            [each.configuration for each in own],
-            spread(list(data.formulas), _STARTED),
-            profile.effort.repeats,
+    def __init__(
+        self,
+        bundle: Bundle,
+        plan: Plan,
+        environment: dict[str, Any],
+        peers: Sequence[Contender],
+    ) -> None:
+        self.bundle, self.plan = bundle, plan
+        data = self.data = load_data(plan.data, plan.limit, bundle.manifest.preprocessing)
+        found, notes = choices(bundle, plan.runtimes, plan.precisions)
+        self.own = [
+            BundleContender(
+                bundle,
+                Configuration("inktex", each.runtime, each.precision, threads, beams),
+                plan.constrain,
+            )
+            for each, threads, beams in product(found, plan.threads, plan.beams)
+        ]
+        self.contenders: list[Contender] = [*self.own, *peers]
+        self.bases = baselines([each.configuration for each in self.contenders], plan.baseline)
+        self.readable = list(data.formulas)
+        if data.source == OWN_NAME:
+            notes.append(
+                "inktex's own ink tells how fast it is, not how good: give ink with --data for that"
+            )
+        if data.skipped:
+            notes.append(f"{data.skipped} formulas cannot be read and are left out")
+        if any(not each.trained for each in peers):
+            notes.append(
+                "what is not trained has random weights, and writes as many tokens as the caption "
+                "has: its time is real, its answers are not"
+            )
+        facts = DataFacts(
+            data.source, len(data.formulas), data.skipped, data.captioned, data.fingerprint
         )
-    except InputError as error:
-        profile.notes.append(f"no fresh process was measured: {error}")
+        self.profile = Profile(
+            command_line(), environment, describe(bundle), facts, plan.effort, notes
+        )
+
+    def all(self) -> Profile:
+        profile, gpus = self.profile, Nvml.found()
+        parts: dict[str, Callable[[Watch], None]] = {
+            "stream": self._stream,
+            "live": self._live,
+            "start": self._start,
+            "offline": self._offline,
+            "roofline": self._roofline,
+        }
+        with Watch(energy_sources(gpus=gpus), gpus) as watch:
+            try:
+                for name in PARTS:
+                    if name in self.plan.parts and not profile.interrupted:
+                        parts[name](watch)
+            except KeyboardInterrupt:
+                profile.interrupted = True
+        profile.watched = watch.watched()
+        return profile
+
+    def _stream(self, watch: Watch) -> None:
+        profile, data = self.profile, self.data
+        streams = measure_streams(self.contenders, data.formulas, self.plan.effort)
+        profile.interrupted = streams.interrupted
+        self.readable = [data.formulas[number] for number in streams.kept]
+        if len(streams.kept) < len(data.formulas):
+            profile.notes.append(
+                f"{len(data.formulas) - len(streams.kept)} formulas are left out, since not all "
+                "who take part read them"
+            )
+        measured = [each for each in streams.each if each.repeats]
+        if not measured:
+            return
+        by_label: dict[str, Stream] = {each.configuration.label: each for each in measured}
+        profile.measurements = [summary(each, streams, data) for each in measured]
+        profile.ratios = ratios(
+            measured, {label: by_label[base.label] for label, base in self.bases.items()}
+        )
+        profile.ranking = ranking(measured)
+        profile.growth = growths(profile.measurements)
+
+    def _live(self, watch: Watch) -> None:
+        self.profile.live_ink = measure_live_ink(self.own, self._some())
+        if not self.profile.live_ink:
+            self.profile.notes.append("no formula is ink: nothing was written live")
+
+    def _start(self, watch: Watch) -> None:
+        configurations = [each.configuration for each in self.own]
+        repeats = self.plan.effort.repeats
+        self.profile.cold_starts = measure_cold_starts(
+            self.bundle, configurations, self._some(), repeats
+        )
+
+    def _offline(self, watch: Watch) -> None:
+        profile, effort = self.profile, self.plan.effort
+        profile.idle_watts = idle_watts(watch)
+        if not profile.idle_watts:
+            profile.notes.append(
+                "this machine does not tell its energy (no RAPL that may be read, no rails of a "
+                "Jetson, no NVIDIA GPU)"
+            )
+        profile.offline = measure_offline(
+            self.own,
+            self._some(_OFFLINE),
+            processors=available_processors(),
+            seconds=effort.seconds,
+            repeats=effort.repeats,
+            watch=watch,
+        )
+        preprocessing = self.bundle.manifest.preprocessing
+        profile.batches = measure_batches(
+            self.own, self._some(_BATCHED), preprocessing, effort.repeats
+        )
+
+    def _roofline(self, watch: Watch) -> None:
+        alike = {
+            (own.runtime, own.precision, own.threads): own
+            for own in (each.configuration for each in self.own)
+        }
+        known = [own for own in alike.values() if own.runtime in TARGETS]
+        if len(known) < len(alike):
+            self.profile.notes.append(
+                f"operations are counted on {' and '.join(TARGETS)} only, on the processor"
+            )
+        if known:
+            self.profile.roofline = measure_roofline(self.bundle, known, self._some(_COUNTED))
+
+    def _some(self, count: int = _FEW) -> list[Formula]:
+        return spread(self.readable, count)

@@ -2,41 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from ..report import MB, heading, table
 from .cold_start import ColdStart
+from .growth import Growth
+from .live_ink import LiveInk
 from .measurement import Measurement, Ratio
+from .offline import Batch, Throughput
 from .profile import Profile
+from .roofline import Roofline
+from .watch import Series
 
 _UNTRAINED = "not trained"
 
 
+Section: TypeAlias = tuple[str, str]
+"""Its heading, and tables of Markdown."""
+
+
 def as_text(profile: Profile) -> str:
     """All sections that hold something, under headings."""
-    return "\n\n".join(_sections(profile))
-
-
-def _sections(profile: Profile) -> Iterator[str]:
-    data = profile.data
-    yield (
-        f"{heading(profile.environment, profile.bundle)}\n"
-        f"- {data.formulas} formulas of {data.source} ({data.fingerprint})"
+    return "\n\n".join(
+        [introduction(profile), *(f"## {title}\n\n{text}" for title, text in sections(profile))]
     )
-    if profile.notes or profile.interrupted:
-        stopped = ["INTERRUPTED: this is what had been measured"] if profile.interrupted else []
-        yield "\n".join(f"- note: {each}" for each in [*stopped, *profile.notes])
+
+
+def introduction(profile: Profile) -> str:
+    """What was measured where, and what a reader has to know, as a list."""
+    data, watched = profile.data, profile.watched
+    lines = [
+        heading(profile.environment, profile.bundle),
+        f"- {data.formulas} formulas of {data.source} ({data.fingerprint})",
+    ]
+    if profile.interrupted:
+        lines.append("- INTERRUPTED: this is what had been measured")
+    if watched is not None:
+        lines.append(f"- power mode: {watched.power_mode}")
+        lines += [f"- THROTTLED, do not trust this run: {each}" for each in watched.throttled]
+        if watched.blind:
+            lines.append(f"- this machine does not tell: {', '.join(watched.blind)}")
+    return "\n".join([*lines, *(f"- note: {each}" for each in profile.notes)])
+
+
+def sections(profile: Profile) -> Iterator[Section]:
+    """Those that hold something."""
     if profile.measurements:
-        yield f"## One after the other\n\n{latency_table(profile.measurements)}"
+        yield "One after the other", latency_table(profile.measurements)
         staged = [each for each in profile.measurements if each.stages_ms]
         if staged:
-            yield f"### Where the time goes\n\n{stage_table(staged)}"
+            yield "Where the time goes", stage_table(staged)
     if profile.ratios:
-        yield f"### Ratios\n\n{ratio_table(profile.ratios)}"
+        yield "Ratios, formula by formula", ratio_table(profile.ratios)
     if len(profile.measurements) > 1:
-        yield f"### The quickest first\n\n{ranking_text(profile.ranking)}"
+        yield "The quickest first", ranking_text(profile.ranking)
+    if profile.growth:
+        yield "Growth", growth_table(profile.growth)
+    if profile.live_ink:
+        yield "Live, read anew after every stroke", live_table(profile.live_ink)
     if profile.cold_starts:
-        yield f"## A fresh process\n\n{cold_start_table(profile.cold_starts)}"
+        yield "A fresh process", cold_start_table(profile.cold_starts)
+    if profile.offline:
+        yield "Offline", offline_table(profile.offline, profile.idle_watts)
+    if profile.batches:
+        yield "Batches of the encoder", batch_table(profile.batches)
+    if profile.roofline is not None:
+        yield "Under the roof", roofline_tables(profile.roofline)
+    if profile.watched is not None and profile.watched.gauges:
+        yield "The machine meanwhile", gauge_table(profile.watched.gauges)
 
 
 def latency_table(measurements: Sequence[Measurement]) -> str:
@@ -145,5 +179,138 @@ def cold_start_table(starts: Sequence[ColdStart]) -> str:
                 f"{each.peak_bytes / MB:.1f}",
             ]
             for each in starts
+        ],
+    )
+
+
+def growth_table(growth: Sequence[Growth]) -> str:
+    """The fitted laws."""
+    return table(
+        ("what", "configuration", "law", "explained"),
+        [[each.what, each.label, each.law, f"{100 * each.explained:.1f} %"] for each in growth],
+    )
+
+
+def live_table(live: Sequence[LiveInk]) -> str:
+    """What a pen waits for."""
+    header = (
+        "configuration", "formulas", "strokes", "an update, ms p50", "p90", "p99", "p90 at most",
+        "the last stroke, ms p50", "p90", "all updates / one reading",
+    )  # fmt: skip
+    return table(
+        header,
+        [
+            [
+                each.label,
+                each.formulas,
+                each.strokes,
+                *(f"{ms:.2f}" for ms in (each.update_ms.p50, each.update_ms.p90)),
+                f"{each.update_ms.p99:.2f}",
+                "too few" if each.bound_ms is None else f"{each.bound_ms:.2f}",
+                *(f"{ms:.2f}" for ms in (each.last_ms.p50, each.last_ms.p90)),
+                f"{each.times_once:.1f}",
+            ]
+            for each in live
+        ],
+    )
+
+
+def offline_table(rows: Sequence[Throughput], idle_watts: Mapping[str, float]) -> str:
+    """Formulas a second, and what each takes of energy where the machine tells."""
+    energy = [
+        column
+        for name, watts in idle_watts.items()
+        for column in (f"{name}: J a formula", f"W (idle {watts:.1f})")
+    ]
+    cells = []
+    for each in rows:
+        spent = []
+        for name in idle_watts:
+            joules = each.joules.get(name)
+            spent.append("unknown" if joules is None else joules.text(3))
+            spent.append(f"{each.watts.get(name, 0.0):.1f}")
+        cells.append([each.label, each.workers, each.formulas, each.per_second.text(1), *spent])
+    header = ("configuration", "at the same time", "formulas read", "formulas a second", *energy)
+    return table(header, cells)
+
+
+def batch_table(batches: Sequence[Batch]) -> str:
+    """Milliseconds an image, by images in a batch."""
+    sizes = sorted({each.images for each in batches})
+    times = {(each.label, each.images): each.image_ms for each in batches}
+    return table(
+        ("encoder, ms an image", *(f"{size} at a time" for size in sizes)),
+        [
+            [
+                label,
+                *(f"{times[label, size]:.2f}" if (label, size) in times else "" for size in sizes),
+            ]
+            for label in dict.fromkeys(each.label for each in batches)
+        ],
+    )
+
+
+def roofline_tables(roofline: Roofline) -> str:
+    """The peaks, what is reached of them, and the dearest operators."""
+    peaks = [
+        [
+            each.threads,
+            *(f"{each.products[name]:.0f}" for name in ("fp32", "int8")),
+            ", ".join(f"{size} MB: {speed:.1f}" for size, speed in each.copies.items()),
+        ]
+        for each in roofline.peaks
+    ]
+    reached = [
+        [
+            each.label,
+            each.stage,
+            f"{each.ms:.2f}",
+            *(f"{each.operations[name]:.1f}" for name in ("fp32", "int8")),
+            f"{each.megabytes:.1f}",
+            f"{each.roof_ms:.2f}",
+            each.bound,
+            f"{100 * each.share:.0f} %",
+        ]
+        for each in roofline.reached
+    ]
+    operators = [
+        [
+            each.label,
+            each.stage,
+            each.name,
+            f"{each.calls:.1f}",
+            f"{each.ms:.3f}",
+            f"{100 * each.share:.1f} %",
+        ]
+        for each in roofline.operators
+    ]
+    return "\n\n".join(
+        (
+            table(("threads", "fp32 GOP/s", "int8 GOP/s", "copies, GB/s read and written"), peaks),
+            table(
+                (
+                    "for each formula, greedy", "graph", "ms", "fp32 Mop", "int8 Mop", "MB moved",
+                    "roof ms", "by its", "reached",
+                ),
+                reached,
+            ),
+            table(
+                ("configuration", "graph", "operator", "calls", "ms", "of the graph"), operators
+            ),
+        )
+    )  # fmt: skip
+
+
+def gauge_table(gauges: Sequence[Series]) -> str:
+    """What every gauge showed."""
+    return table(
+        ("gauge", "unit", "at first", "least", "most", "at last"),
+        [
+            [
+                each.name,
+                each.unit,
+                *(f"{value:.0f}" for value in (each.first, each.least, each.most, each.last)),
+            ]
+            for each in gauges
         ],
     )
