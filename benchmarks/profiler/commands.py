@@ -97,6 +97,10 @@ def bench() -> None:
     "(fresh processes), offline (throughput, batches, energy), roofline (operations, peaks).",
 )  # fmt: skip
 @click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write the profile as JSON.")
+@click.option(
+    "--html", "html_file", type=_PATH, metavar="FILE",
+    help="Write a page with plots; needs `pip install 'inktex[bench]'`.",
+)  # fmt: skip
 def run(
     bundle: Path | None,
     data: Path | None,
@@ -113,6 +117,7 @@ def run(
     repeats: int,
     parts: tuple[str, ...],
     json_file: Path | None,
+    html_file: Path | None,
 ) -> None:
     """Profile BUNDLE, by default the recognizer that comes with inktex.
 
@@ -122,13 +127,14 @@ def run(
 
     \b
     Examples:
-      inktex bench --json laptop.json
+      inktex bench --json laptop.json --html laptop.html
       inktex bench my-bundle --data 2016.inkset --runtime all --precision all --baseline fp32
       inktex bench --samples 200 --seconds 0 --part stream    a quick look
     """
     from ...core.bundle import Bundle
     from ...runtimes import DEFAULT_BUNDLE
     from ..reporting import head
+    from .page import check_page, write_page
     from .run import PARTS, Plan, profile_bundle
     from .single_stream import Effort
     from .terminal import as_text
@@ -136,6 +142,8 @@ def run(
     unknown = [each for each in parts if each not in (*PARTS, "all")]
     if unknown:
         raise click.UsageError(f"--part: expected of {', '.join(PARTS)}, found {unknown[0]!r}")
+    if html_file is not None:
+        check_page()
     environment: dict[str, Any] = head("bench", json_file, timed=True)["environment"]
     if matrix:
         runtimes, precisions, beams = ("all",), ("all",), (1, 5, 10)
@@ -156,6 +164,8 @@ def run(
     click.echo(as_text(profile))
     if json_file is not None:
         profile.save(json_file)
+    if html_file is not None:
+        write_page(profile, html_file)
     if profile.interrupted:
         sys.exit(130)
 
@@ -193,3 +203,21 @@ def compare(profiles: tuple[Path, ...], strict: bool) -> None:
     click.echo(found)
     if strict and any(each.regressed for each in found.changes):
         sys.exit(1)
+
+
+@bench.command()
+@click.argument("profile", type=_PATH)
+@click.option(
+    "-o", "--output", type=_PATH, required=True, metavar="FILE", help="The page to write."
+)
+def page(profile: Path, output: Path) -> None:
+    """Make a page with plots of a profile that was written as JSON, on this or another machine.
+
+    \b
+    Examples:
+      inktex bench page jetson.json -o jetson.html
+    """
+    from .page import write_page
+    from .profile import Profile
+
+    write_page(Profile.load(profile), output)

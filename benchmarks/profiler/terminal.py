@@ -1,9 +1,9 @@
-"""A profile as Markdown tables, for the terminal."""
+"""A profile as tables: what the terminal and the page show."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from dataclasses import dataclass
 
 from ..report import MB, heading, table
 from .cold_start import ColdStart
@@ -18,68 +18,84 @@ from .watch import Series
 _UNTRAINED = "not trained"
 
 
-Section: TypeAlias = tuple[str, str]
-"""Its heading, and tables of Markdown."""
+@dataclass(frozen=True)
+class Table:
+    """Cells under a header."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+    def __str__(self) -> str:
+        return table(self.header, self.rows)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, and the tables under it."""
+
+    title: str
+    tables: tuple[Table, ...]
 
 
 def as_text(profile: Profile) -> str:
-    """All sections that hold something, under headings."""
-    return "\n\n".join(
-        [introduction(profile), *(f"## {title}\n\n{text}" for title, text in sections(profile))]
-    )
+    """All of a profile in Markdown."""
+    parts = ["\n".join(f"- {line}" for line in introduction(profile))]
+    for section in sections(profile):
+        parts += [f"## {section.title}", *map(str, section.tables)]
+    return "\n\n".join(parts)
 
 
-def introduction(profile: Profile) -> str:
-    """What was measured where, and what a reader has to know, as a list."""
+def introduction(profile: Profile) -> list[str]:
+    """What was measured where, and what a reader has to know."""
     data, watched = profile.data, profile.watched
     lines = [
-        heading(profile.environment, profile.bundle),
-        f"- {data.formulas} formulas of {data.source} ({data.fingerprint})",
+        *heading(profile.environment, profile.bundle).removeprefix("- ").split("\n- "),
+        f"{data.formulas} formulas of {data.source} ({data.fingerprint})",
     ]
     if profile.interrupted:
-        lines.append("- INTERRUPTED: this is what had been measured")
+        lines.append("INTERRUPTED: this is what had been measured")
     if watched is not None:
-        lines.append(f"- power mode: {watched.power_mode}")
-        lines += [f"- THROTTLED, do not trust this run: {each}" for each in watched.throttled]
+        lines.append(f"power mode: {watched.power_mode}")
+        lines += [f"THROTTLED, do not trust this run: {each}" for each in watched.throttled]
         if watched.blind:
-            lines.append(f"- this machine does not tell: {', '.join(watched.blind)}")
-    return "\n".join([*lines, *(f"- note: {each}" for each in profile.notes)])
+            lines.append(f"this machine does not tell: {', '.join(watched.blind)}")
+    return [*lines, *(f"note: {each}" for each in profile.notes)]
 
 
 def sections(profile: Profile) -> Iterator[Section]:
     """Those that hold something."""
     if profile.measurements:
-        yield "One after the other", latency_table(profile.measurements)
+        yield Section("One after the other", (latency_table(profile.measurements),))
         staged = [each for each in profile.measurements if each.stages_ms]
         if staged:
-            yield "Where the time goes", stage_table(staged)
+            yield Section("Where the time goes", (stage_table(staged),))
     if profile.ratios:
-        yield "Ratios, formula by formula", ratio_table(profile.ratios)
+        yield Section("Ratios, formula by formula", (ratio_table(profile.ratios),))
     if len(profile.measurements) > 1:
-        yield "The quickest first", ranking_text(profile.ranking)
+        yield Section("The quickest first", (ranking_table(profile.ranking),))
     if profile.growth:
-        yield "Growth", growth_table(profile.growth)
+        yield Section("Growth", (growth_table(profile.growth),))
     if profile.live_ink:
-        yield "Live, read anew after every stroke", live_table(profile.live_ink)
+        yield Section("Live, read anew after every stroke", (live_table(profile.live_ink),))
     if profile.cold_starts:
-        yield "A fresh process", cold_start_table(profile.cold_starts)
+        yield Section("A fresh process", (cold_start_table(profile.cold_starts),))
     if profile.offline:
-        yield "Offline", offline_table(profile.offline, profile.idle_watts)
+        yield Section("Offline", (offline_table(profile.offline, profile.idle_watts),))
     if profile.batches:
-        yield "Batches of the encoder", batch_table(profile.batches)
+        yield Section("Batches of the encoder", (batch_table(profile.batches),))
     if profile.roofline is not None:
-        yield "Under the roof", roofline_tables(profile.roofline)
+        yield Section("Under the roof", roofline_tables(profile.roofline))
     if profile.watched is not None and profile.watched.gauges:
-        yield "The machine meanwhile", gauge_table(profile.watched.gauges)
+        yield Section("The machine meanwhile", (gauge_table(profile.watched.gauges),))
 
 
-def latency_table(measurements: Sequence[Measurement]) -> str:
+def latency_table(measurements: Sequence[Measurement]) -> Table:
     """Latencies with their noise, and accuracy beside them."""
     header = (
         "configuration", "ms p50", "p90", "p95", "p99", "p90 / p99 at most", "tokens a second",
         "readings", "exact %", "token errors %",
     )  # fmt: skip
-    return table(header, [_latency_row(each) for each in measurements])
+    return Table(header, [_latency_row(each) for each in measurements])
 
 
 def _latency_row(measured: Measurement) -> list[str]:
@@ -103,14 +119,14 @@ def _latency_row(measured: Measurement) -> list[str]:
     ]
 
 
-def stage_table(measurements: Sequence[Measurement]) -> str:
+def stage_table(measurements: Sequence[Measurement]) -> Table:
     """Mean milliseconds of every stage, and the share that is spent outside the runtime."""
     stages = list(measurements[0].stages_ms)
     header = (
         "configuration", *stages, "total ms", "outside the runtime", "steps", "ms a step",
         "load ms", "first ms",
     )  # fmt: skip
-    return table(
+    return Table(
         header,
         [
             [
@@ -128,9 +144,9 @@ def stage_table(measurements: Sequence[Measurement]) -> str:
     )
 
 
-def ratio_table(ratios: Sequence[Ratio]) -> str:
+def ratio_table(ratios: Sequence[Ratio]) -> Table:
     """Times of a baseline's time, and whether noise allows to say so."""
-    return table(
+    return Table(
         ("configuration", "for each of", "total", "95 %"),
         [
             [
@@ -152,21 +168,24 @@ def _verdict(ratio: Ratio) -> str:
     return bounds if ratio.total.separates else f"{bounds}: cannot be separated"
 
 
-def ranking_text(ranking: Sequence[Sequence[str]]) -> str:
-    """A numbered list; what shares a rank cannot be separated."""
-    return "\n".join(
-        f"{number}. " + "; ".join(rank) + (" (cannot be separated)" if len(rank) > 1 else "")
-        for number, rank in enumerate(ranking, start=1)
+def ranking_table(ranking: Sequence[Sequence[str]]) -> Table:
+    """Ranks; what shares one cannot be separated."""
+    return Table(
+        ("rank", "configuration", ""),
+        [
+            [number, "; ".join(rank), "cannot be separated" if len(rank) > 1 else ""]
+            for number, rank in enumerate(ranking, start=1)
+        ],
     )
 
 
-def cold_start_table(starts: Sequence[ColdStart]) -> str:
+def cold_start_table(starts: Sequence[ColdStart]) -> Table:
     """What a fresh process waits for, and its memory."""
     header = (
         "configuration", "python ms", "import ms", "load ms", "first ms", "second ms",
         "to the first answer, ms", "loaded MB", "peak MB",
     )  # fmt: skip
-    return table(
+    return Table(
         header,
         [
             [
@@ -183,21 +202,21 @@ def cold_start_table(starts: Sequence[ColdStart]) -> str:
     )
 
 
-def growth_table(growth: Sequence[Growth]) -> str:
+def growth_table(growth: Sequence[Growth]) -> Table:
     """The fitted laws."""
-    return table(
+    return Table(
         ("what", "configuration", "law", "explained"),
         [[each.what, each.label, each.law, f"{100 * each.explained:.1f} %"] for each in growth],
     )
 
 
-def live_table(live: Sequence[LiveInk]) -> str:
+def live_table(live: Sequence[LiveInk]) -> Table:
     """What a pen waits for."""
     header = (
         "configuration", "formulas", "strokes", "an update, ms p50", "p90", "p99", "p90 at most",
         "the last stroke, ms p50", "p90", "all updates / one reading",
     )  # fmt: skip
-    return table(
+    return Table(
         header,
         [
             [
@@ -215,7 +234,7 @@ def live_table(live: Sequence[LiveInk]) -> str:
     )
 
 
-def offline_table(rows: Sequence[Throughput], idle_watts: Mapping[str, float]) -> str:
+def offline_table(rows: Sequence[Throughput], idle_watts: Mapping[str, float]) -> Table:
     """Formulas a second, and what each takes of energy where the machine tells."""
     energy = [
         column
@@ -231,14 +250,14 @@ def offline_table(rows: Sequence[Throughput], idle_watts: Mapping[str, float]) -
             spent.append(f"{each.watts.get(name, 0.0):.1f}")
         cells.append([each.label, each.workers, each.formulas, each.per_second.text(1), *spent])
     header = ("configuration", "at the same time", "formulas read", "formulas a second", *energy)
-    return table(header, cells)
+    return Table(header, cells)
 
 
-def batch_table(batches: Sequence[Batch]) -> str:
+def batch_table(batches: Sequence[Batch]) -> Table:
     """Milliseconds an image, by images in a batch."""
     sizes = sorted({each.images for each in batches})
     times = {(each.label, each.images): each.image_ms for each in batches}
-    return table(
+    return Table(
         ("encoder, ms an image", *(f"{size} at a time" for size in sizes)),
         [
             [
@@ -250,7 +269,7 @@ def batch_table(batches: Sequence[Batch]) -> str:
     )
 
 
-def roofline_tables(roofline: Roofline) -> str:
+def roofline_tables(roofline: Roofline) -> tuple[Table, ...]:
     """The peaks, what is reached of them, and the dearest operators."""
     peaks = [
         [
@@ -284,26 +303,22 @@ def roofline_tables(roofline: Roofline) -> str:
         ]
         for each in roofline.operators
     ]
-    return "\n\n".join(
-        (
-            table(("threads", "fp32 GOP/s", "int8 GOP/s", "copies, GB/s read and written"), peaks),
-            table(
-                (
-                    "for each formula, greedy", "graph", "ms", "fp32 Mop", "int8 Mop", "MB moved",
-                    "roof ms", "by its", "reached",
-                ),
-                reached,
+    return (
+        Table(("threads", "fp32 GOP/s", "int8 GOP/s", "copies, GB/s read and written"), peaks),
+        Table(
+            (
+                "for each formula, greedy", "graph", "ms", "fp32 Mop", "int8 Mop", "MB moved",
+                "roof ms", "by its", "reached",
             ),
-            table(
-                ("configuration", "graph", "operator", "calls", "ms", "of the graph"), operators
-            ),
-        )
+            reached,
+        ),
+        Table(("configuration", "graph", "operator", "calls", "ms", "of the graph"), operators),
     )  # fmt: skip
 
 
-def gauge_table(gauges: Sequence[Series]) -> str:
+def gauge_table(gauges: Sequence[Series]) -> Table:
     """What every gauge showed."""
-    return table(
+    return Table(
         ("gauge", "unit", "at first", "least", "most", "at last"),
         [
             [

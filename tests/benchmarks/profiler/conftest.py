@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import pytest
 
 from inktex.benchmarks.formulas import Formula
 from inktex.benchmarks.profiler.contender import Configuration, Reader, Reading
 from inktex.benchmarks.profiler.dataset import DataSet, fingerprint
+from inktex.benchmarks.profiler.measurement import ranking, ratios, summary
+from inktex.benchmarks.profiler.profile import DataFacts, Profile
+from inktex.benchmarks.profiler.single_stream import Effort, measure_streams
 from inktex.core.errors import InputError
+
+EFFORT = Effort(samples=12, seconds=0, repeats=3, warm_up=0)
+NOISE = (0.0, 0.01, 0.02)
+FACTS: dict[str, Any] = {
+    "date": "2026-11-26 03:00 UTC", "commit": None, "load_1m": 0.1, "cpu": "made up",
+    "instructions": [], "processors": 2, "memory_gb": 8.0, "system": "none", "python": "3.11",
+    "inktex": "0.1.0", "onnxruntime": None, "numpy": "2.0", "pillow": "12",
+}  # fmt: skip
+BUNDLE: dict[str, Any] = {"path": "none", "manifest_sha256": "0" * 64, "variants": ["x fp32"]}
 
 
 @dataclass
@@ -71,3 +84,26 @@ def numbers() -> DataSet:
         for number in range(4)
     )
     return DataSet("numbers", formulas, (100, 200, 300, 400), 0, fingerprint(formulas))
+
+
+@pytest.fixture
+def profile(made: Callable[..., Any], numbers: DataSet) -> Callable[..., Profile]:
+    """Makes profiles of contenders with times that are made up."""
+
+    def make(*factors: float) -> Profile:
+        contenders = [
+            made(name, factor, NOISE) for name, factor in zip("abc", factors, strict=False)
+        ]
+        streams = measure_streams(contenders, numbers.formulas, EFFORT)
+        first = streams.each[0]
+        return Profile(
+            "inktex bench", FACTS, BUNDLE,
+            DataFacts(numbers.source, 4, 0, True, numbers.fingerprint), EFFORT, ["a note"],
+            measurements=[summary(each, streams, numbers) for each in streams.each],
+            ratios=ratios(
+                streams.each, {each.configuration.label: first for each in streams.each}
+            ),
+            ranking=ranking(streams.each),
+        )  # fmt: skip
+
+    return make

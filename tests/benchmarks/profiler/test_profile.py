@@ -10,45 +10,10 @@ import pytest
 
 from inktex.benchmarks.profiler.comparison import Comparison
 from inktex.benchmarks.profiler.contender import Configuration
-from inktex.benchmarks.profiler.dataset import DataSet
-from inktex.benchmarks.profiler.measurement import ranking, ratios, summary
-from inktex.benchmarks.profiler.profile import DataFacts, Profile
+from inktex.benchmarks.profiler.profile import Profile
 from inktex.benchmarks.profiler.run import baselines
-from inktex.benchmarks.profiler.single_stream import Effort, measure_streams
 from inktex.benchmarks.profiler.terminal import as_text
 from inktex.core.errors import DataError
-
-EFFORT = Effort(samples=12, seconds=0, repeats=3, warm_up=0)
-NOISE = (0.0, 0.01, 0.02)
-FACTS: dict[str, Any] = {
-    "date": "2026-11-26 03:00 UTC", "commit": None, "load_1m": 0.1, "cpu": "made up",
-    "instructions": [], "processors": 2, "memory_gb": 8.0, "system": "none", "python": "3.11",
-    "inktex": "0.1.0", "onnxruntime": None, "numpy": "2.0", "pillow": "12",
-}  # fmt: skip
-BUNDLE: dict[str, Any] = {"path": "none", "manifest_sha256": "0" * 64, "variants": ["x fp32"]}
-
-
-@pytest.fixture
-def profile(made: Callable[..., Any], numbers: DataSet) -> Callable[..., Profile]:
-    """Makes profiles of contenders with times that are made up."""
-
-    def make(*factors: float) -> Profile:
-        contenders = [
-            made(name, factor, NOISE) for name, factor in zip("abc", factors, strict=False)
-        ]
-        streams = measure_streams(contenders, numbers.formulas, EFFORT)
-        first = streams.each[0]
-        return Profile(
-            "inktex bench", FACTS, BUNDLE,
-            DataFacts(numbers.source, 4, 0, True, numbers.fingerprint), EFFORT, ["a note"],
-            measurements=[summary(each, streams, numbers) for each in streams.each],
-            ratios=ratios(
-                streams.each, {each.configuration.label: first for each in streams.each}
-            ),
-            ranking=ranking(streams.each),
-        )  # fmt: skip
-
-    return make
 
 
 def test_a_profile_comes_back_from_json_as_it_was(
@@ -90,7 +55,9 @@ def test_the_tables_say_what_was_measured(profile: Callable[..., Profile]) -> No
     assert (
         "| b fp32, 1 thread, greedy | a fp32, 1 thread, greedy | 2.000 | 2.000 to 2.000 |" in text
     )
-    assert "2. b fp32, 1 thread, greedy; c fp32, 1 thread, greedy (cannot be separated)" in text
+    assert (
+        "| 2 | b fp32, 1 thread, greedy; c fp32, 1 thread, greedy | cannot be separated |" in text
+    )
     assert "| 100.0 | 0.0 |" in text
 
 
