@@ -80,6 +80,17 @@ def bench() -> None:
     "left open is as in what is compared. [default: the first, with the same beams]",
 )  # fmt: skip
 @click.option(
+    "--peer", "peers", multiple=True, metavar="NAME[,KEY=VALUE...]",
+    help="What else to read the same ink with, in the same turns: edge, coverage, abm or "
+    "mask_and_match in eager PyTorch; pair, two ONNX graphs that re-feed their prefix; "
+    "rapid_latex_ocr, pix2tex. Keys: from (checkpoint, folder), beam, threads, precision (of a "
+    "pair, to show). May be given several times.",
+)  # fmt: skip
+@click.option(
+    "--random-weights", is_flag=True,
+    help="Peers may have random weights: they write as many tokens as the caption has.",
+)  # fmt: skip
+@click.option(
     "--samples", type=click.IntRange(min=1), default=1024, show_default=True, metavar="N",
     help="Formulas to read with each configuration, at least.",
 )  # fmt: skip
@@ -112,6 +123,8 @@ def run(
     matrix: bool,
     grammar: bool,
     baseline: tuple[str, ...],
+    peers: tuple[str, ...],
+    random_weights: bool,
     samples: int,
     seconds: float,
     repeats: int,
@@ -130,9 +143,11 @@ def run(
       inktex bench --json laptop.json --html laptop.html
       inktex bench my-bundle --data 2016.inkset --runtime all --precision all --baseline fp32
       inktex bench --samples 200 --seconds 0 --part stream    a quick look
+      inktex bench --peer abm,beam=10 --random-weights --part stream
     """
     from ...core.bundle import Bundle
     from ...runtimes import DEFAULT_BUNDLE
+    from ..peers.naming import peer_of
     from ..reporting import head
     from .page import check_page, write_page
     from .run import PARTS, Plan, profile_bundle
@@ -160,7 +175,9 @@ def run(
         baseline=baseline,
         parts=PARTS if "all" in parts else parts,
     )
-    profile = profile_bundle(Bundle.open(bundle or DEFAULT_BUNDLE), plan, environment)
+    opened = Bundle.open(bundle or DEFAULT_BUNDLE)
+    others = [peer_of(each, opened, random_weights) for each in peers]
+    profile = profile_bundle(opened, plan, environment, others)
     click.echo(as_text(profile))
     if json_file is not None:
         profile.save(json_file)
@@ -221,3 +238,39 @@ def page(profile: Path, output: Path) -> None:
     from .profile import Profile
 
     write_page(Profile.load(profile), output)
+
+
+@bench.command()
+@click.argument("model", metavar="RECIPE|CHECKPOINT")
+@click.option(
+    "-o", "--output", type=_PATH, required=True, metavar="FOLDER", help="Where the pair goes."
+)
+@click.option("--int8", is_flag=True, help="Quantise the weights of products in both graphs.")
+def pair(model: str, output: Path, int8: bool) -> None:
+    """Write a transformer as two ONNX graphs whose decoder takes the whole prefix in every step,
+    for `--peer pair,from=FOLDER`: what exported CoMER models are like.
+
+    A recipe's name gives random weights and the tokens of the bundle that comes with inktex.
+
+    \b
+    Examples:
+      inktex bench pair mask_and_match -o runs/comer-like --int8
+      inktex bench --peer pair,from=runs/comer-like,precision=int8 --random-weights
+    """
+    import torch
+
+    from ...core.bundle import Bundle
+    from ...runtimes import DEFAULT_BUNDLE
+    from ...training.checkpoint import Checkpoint
+    from ...training.recipes import RECIPES
+    from ..peers.pair_export import pair_graphs, write_pair
+
+    if model in RECIPES:
+        vocabulary = Bundle.open(DEFAULT_BUNDLE).manifest.vocabulary
+        torch.manual_seed(0)
+        network = RECIPES[model]().model.build(vocabulary).eval()
+    else:
+        checkpoint = Checkpoint.load(Path(model))
+        vocabulary, network = checkpoint.vocabulary, checkpoint.trained_network()
+    write_pair(pair_graphs(network, vocabulary), vocabulary, output, int8)
+    click.echo(f"{output}: a pair{' in int8' if int8 else ''}")

@@ -146,6 +146,11 @@ class _Run:
         if data.skipped:
             notes.append(f"{data.skipped} formulas cannot be read and are left out")
         if any(not each.trained for each in peers):
+            if not data.captioned:
+                raise DataError(
+                    "--random-weights: expected ink with captions, which tell how much to write, "
+                    "found formulas without; give an ink set, or weights"
+                )
             notes.append(
                 "what is not trained has random weights, and writes as many tokens as the caption "
                 "has: its time is real, its answers are not"
