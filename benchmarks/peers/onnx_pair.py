@@ -18,7 +18,9 @@ from ..profiler.contender import Configuration, Reader
 from .step_reading import StepReader, seen_at
 
 ENCODER, DECODER, VOCABULARY = "encoder.onnx", "decoder.onnx", "vocabulary.txt"
-_LONGEST = 160
+LONGEST = "inktex.max_length"
+"""The decoder's metadata that tells how many steps it can make; 160 where it has none."""
+_USUAL = 160
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,24 @@ class OnnxPair:
             lines = (self.folder / VOCABULARY).read_text(encoding="utf-8").split()
             own = [line for line in lines if line not in SPECIAL_TOKENS]
             vocabulary = Vocabulary((*SPECIAL_TOKENS, *own))
+        model = PairModel(self.folder, len(vocabulary), self.threads)
         return StepReader(
-            PairModel(self.folder, len(vocabulary), self.threads),
+            model,
             vocabulary,
             seen_at(self.preprocessing),
             beams=self.beams,
-            max_length=_LONGEST,
+            max_length=model.max_length,
             forced=not self.trained,
         )
 
 
 class PairModel:
     """A `StepModel` whose memory is what the encoder gives and whose state is the prefix, int64
-    [beams, steps]."""
+    [beams, steps].
+
+    Attributes:
+        max_length: steps that can be made.
+    """
 
     def __init__(self, folder: Path, vocabulary_size: int, threads: int) -> None:
         self.vocabulary_size = vocabulary_size
@@ -95,6 +102,8 @@ class PairModel:
             zip(others, others if by_name else outputs[: len(others)], strict=True)
         )
         self._images, *self._masks = self._encoder.get_inputs()
+        told = self._decoder.get_modelmeta().custom_metadata_map
+        self.max_length = int(told.get(LONGEST, _USUAL))
 
     def encode(self, images: NDArray[np.float32]) -> list[dict[str, NDArray[Any]]]:
         """images [1, 1, h, w] -> what the encoder gives, by name"""

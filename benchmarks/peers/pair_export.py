@@ -10,7 +10,7 @@ from ...core.errors import DataError
 from ...core.interface import GraphSpec, TensorSpec
 from ...core.replacement import replacing
 from ...core.vocabulary import Vocabulary
-from .onnx_pair import DECODER, ENCODER, VOCABULARY
+from .onnx_pair import DECODER, ENCODER, LONGEST, VOCABULARY
 
 if TYPE_CHECKING:
     from ...training.recognizer import Recognizer
@@ -82,6 +82,7 @@ def pair_graphs(network: Recognizer, vocabulary: Vocabulary) -> dict[str, bytes]
         ENCODER: to_onnx(Encoder(), examples, GraphSpec((images,), memory(1))),
         DECODER: to_onnx(Decoder(), examples, GraphSpec((tokens, *memory("beams")), (logits,))),
     }
+    graphs[DECODER].metadata_props.add(key=LONGEST, value=str(network.max_length))
     return {name: graph.SerializeToString() for name, graph in graphs.items()}
 
 

@@ -151,8 +151,10 @@ class StepReader:
         )
 
     def _written(self, memory: Any) -> tuple[int, ...]:
-        vocabulary = self._vocabulary
-        ends = {"sos": vocabulary.sos, "eos": vocabulary.eos, "max_length": self._max_length}
+        sos, eos, longest = self._vocabulary.sos, self._vocabulary.eos, self._max_length
         if self._beams == 1:
-            return greedy(self._searched, memory, **ends).tokens
-        return beam_search(self._searched, memory, beams=self._beams, **ends)[0].tokens
+            return greedy(self._searched, memory, sos=sos, eos=eos, max_length=longest).tokens
+        best, *_ = beam_search(
+            self._searched, memory, beams=self._beams, sos=sos, eos=eos, max_length=longest
+        )
+        return best.tokens

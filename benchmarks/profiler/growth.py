@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from .measurement import Measurement
 
 _FEWEST = 5  # formulas from which a law is fitted
-_MEGAPIXEL = 1e6
+_KILOPIXEL = 1e3
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def growths(measurements: Sequence[Measurement]) -> list[Growth]:
             continue
         found.append(
             _fitted(
-                "encoder over image", each.label, "megapixels", "encoder, ms",
-                [(point.area / _MEGAPIXEL, point.encode_ms) for point in each.points], _FEWEST,
+                "encoder over image", each.label, "kilopixels", "encoder, ms",
+                [(point.area / _KILOPIXEL, point.encode_ms) for point in each.points], _FEWEST,
             )
         )  # fmt: skip
         found.append(
@@ -118,7 +118,9 @@ def _alike(measurements: Sequence[Measurement], name: str) -> list[list[Measurem
     """Those that differ in one field of their configuration only, together; alone ones left out."""
     groups: dict[object, list[Measurement]] = {}
     for each in measurements:
-        groups.setdefault(replace(each.configuration, **{name: 0}), []).append(each)
+        own = each.configuration
+        key = tuple(getattr(own, part.name) for part in fields(own) if part.name != name)
+        groups.setdefault(key, []).append(each)
     return [group for group in groups.values() if len(group) > 1]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -94,11 +94,19 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Ratio:
-    """The time of a configuration for each time of another, formula by formula: the median."""
+    """The time of a configuration for each time of another, formula by formula: the median.
+
+    Attributes:
+        total: of all of it, and so also of a longer or shorter answer.
+        encode, step: of the encoder, and of one step of the decoder, their graphs; None where one
+            of the two does not tell.
+    """
 
     label: str
     baseline: str
     total: Interval
+    encode: Interval | None
+    step: Interval | None
 
 
 def summary(stream: Stream, streams: Streams, data: DataSet) -> Measurement:
@@ -133,11 +141,32 @@ def summary(stream: Stream, streams: Streams, data: DataSet) -> Measurement:
 
 def ratio_of(one: Stream, other: Stream) -> Ratio:
     """Of two streams of the same run."""
-    repeats = [
-        median(a.total_ms / b.total_ms for a, b in zip(mine.readings, theirs.readings, strict=True))
-        for mine, theirs in zip(one.repeats, other.repeats, strict=True)
+    total = _paired(one, other, lambda reading: reading.total_ms)
+    assert total is not None
+    return Ratio(
+        one.configuration.label,
+        other.configuration.label,
+        total,
+        _paired(one, other, lambda reading: reading.stages_ms.get("encode", 0.0)),
+        _paired(
+            one, other, lambda reading: reading.stages_ms.get("step", 0.0) / max(reading.steps, 1)
+        ),
+    )
+
+
+def _paired(one: Stream, other: Stream, value: Callable[[Reading], float]) -> Interval | None:
+    """The quotient of a value of two readings of the same formula: of each repeat the median. None
+    where a value is not told."""
+    pairs = [
+        [
+            (value(mine), value(theirs))
+            for mine, theirs in zip(own.readings, its.readings, strict=True)
+        ]
+        for own, its in zip(one.repeats, other.repeats, strict=True)
     ]
-    return Ratio(one.configuration.label, other.configuration.label, of_repeats(repeats))
+    if any(min(pair) <= 0 for repeat in pairs for pair in repeat):
+        return None
+    return of_repeats([median(a / b for a, b in repeat) for repeat in pairs])
 
 
 def ratios(streams: Sequence[Stream], baselines: Mapping[str, Stream]) -> list[Ratio]:

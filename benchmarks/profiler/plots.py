@@ -53,7 +53,7 @@ def latencies(measurements: Sequence[Measurement]) -> str:
         axes.plot(times.p99, row, "|", color="0.4", label="p99" if not row else None)
     _label_rows(axes, [each.label for each in measurements])
     axes.set(xlabel="ms", xscale="log")
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     return _svg(figure)
 
 
@@ -67,7 +67,7 @@ def stages(measurements: Sequence[Measurement]) -> str:
         left += widths
     _label_rows(axes, [each.label for each in measurements])
     axes.set(xlabel="ms, mean")
-    axes.legend(ncols=6, fontsize="small")
+    figure.legend(loc="outside upper center", ncols=6, fontsize="small")
     return _svg(figure)
 
 
@@ -107,11 +107,13 @@ def _what(law: Growth) -> str:
 
 def _figure(height: float) -> tuple[Figure, Any]:
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    FigureCanvasSVG(figure)
     return figure, figure.subplots()
 
 
 def _label_rows(axes: Any, labels: Sequence[str]) -> None:
     axes.set_yticks(range(len(labels)), labels, fontsize="small")
+    axes.set_ylim(-0.6, len(labels) - 0.4)
     axes.invert_yaxis()
 
 
@@ -119,6 +121,6 @@ def _svg(figure: Figure) -> str:
     """Without the XML head, so that it can stand in a page; letters stay letters."""
     stream = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "inktex"}):
-        FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None})
+        figure.savefig(stream, format="svg", metadata={"Date": None})
     text = stream.getvalue()
     return text[text.index("<svg") :]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.bundle import Bundle
-from ...core.errors import DataError
+from ...core.errors import DataError, InktexError
+from ...runtimes.catalogue import statuses
 from ...runtimes.processors import available_processors
 from ..formulas import Formula, spread
 from ..report import command_line, describe
@@ -158,8 +159,14 @@ class _Run:
         facts = DataFacts(
             data.source, len(data.formulas), data.skipped, data.captioned, data.fingerprint
         )
+        versions = {each.name: each.version for each in statuses() if each.version}
         self.profile = Profile(
-            command_line(), environment, describe(bundle), facts, plan.effort, notes
+            command_line(),
+            {**environment, "runtimes": versions},
+            describe(bundle),
+            facts,
+            plan.effort,
+            notes,
         )
 
     def all(self) -> Profile:
@@ -175,15 +182,25 @@ class _Run:
             try:
                 for name in PARTS:
                     if name in self.plan.parts and not profile.interrupted:
-                        parts[name](watch)
+                        self._take(name, parts[name], watch)
             except KeyboardInterrupt:
                 profile.interrupted = True
         profile.watched = watch.watched()
         return profile
 
+    def _take(self, name: str, part: Callable[[Watch], None], watch: Watch) -> None:
+        """A part; where another than the stream cannot be measured here, the rest still can."""
+        try:
+            part(watch)
+        except InktexError as error:
+            if name == PARTS[0]:
+                raise
+            self.profile.notes.append(f"{name} is not measured: {error}")
+
     def _stream(self, watch: Watch) -> None:
         profile, data = self.profile, self.data
         streams = measure_streams(self.contenders, data.formulas, self.plan.effort)
+        watch.end_of_steady_load()
         profile.interrupted = streams.interrupted
         self.readable = [data.formulas[number] for number in streams.kept]
         if len(streams.kept) < len(data.formulas):

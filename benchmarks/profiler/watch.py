@@ -8,13 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 
 from .energy import ROOT, EnergySource, Nvml
 
 _EVERY_S = 0.2
-_SLOWED = 0.9  # of the frequency at the start of a run: less, at work all the time, is throttling
-_FEWEST = 10  # looks from which a trend can be told
+_SLOWED = 0.9  # of the frequency in the first quarter of a load: less in the last is throttling
+_FEWEST = 12  # looks from which a trend can be told
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Watch:
         self._gauges = [*self._clocks, *_temperatures(root), *_of_gpus(gpus)]
         self._counts = _throttle_counts(root)
         self._throttled_gpus: set[str] = set()
+        self._steady = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -107,6 +109,11 @@ class Watch:
     ) -> None:
         self._stop.set()
         self._thread.join()
+
+    def end_of_steady_load(self) -> None:
+        """Until now the machine did the same all the time: had it been left to itself, it would
+        have kept its frequency. What comes later may use more processors, or none."""
+        self._steady = len(self._clocks[0].seen) if self._clocks else 0
 
     def joules(self) -> dict[str, float]:
         """What every source of energy has counted until now, by its name."""
@@ -142,9 +149,10 @@ class Watch:
         if events > 0:
             reasons.append(f"the processor reports {events} events of thermal throttling")
         for gauge in self._clocks:
-            seen = gauge.seen
+            seen = gauge.seen[: self._steady]
             if len(seen) >= _FEWEST:
-                before, after = (sum(part) / len(part) for part in (seen[:5], seen[-5:]))
+                share = len(seen) // 4
+                before, after = median(seen[:share]), median(seen[-share:])
                 if after < _SLOWED * before:
                     reasons.append(f"the {gauge.name} fell from {before:.0f} to {after:.0f} MHz")
         reasons += [f"{name} reports throttling" for name in sorted(self._throttled_gpus)]

@@ -43,6 +43,7 @@ def test_a_machine_that_throttles_says_so(machine: Path) -> None:
         put(cpus / "cpu0/thermal_throttle/core_throttle_count", 9)
         for _ in range(8):
             watch.look()
+        watch.end_of_steady_load()
     counted, slower = watch.watched().throttled
     assert "6 events" in counted
     assert "fell from 3000 to 2000 MHz" in slower
