@@ -227,17 +227,23 @@ def compare(profiles: tuple[Path, ...], strict: bool) -> None:
 @click.option(
     "-o", "--output", type=_PATH, required=True, metavar="FILE", help="The page to write."
 )
-def page(profile: Path, output: Path) -> None:
+@click.option("--plots", type=_PATH, metavar="FOLDER", help="Write the plots as SVG files, too.")
+def page(profile: Path, output: Path, plots: Path | None) -> None:
     """Make a page with plots of a profile that was written as JSON, on this or another machine.
 
     \b
     Examples:
       inktex bench page jetson.json -o jetson.html
+      inktex bench page laptop.json -o laptop.html --plots docs/images/laptop
     """
-    from .page import write_page
+    from .page import write_page, write_plots
     from .profile import Profile
 
-    write_page(Profile.load(profile), output)
+    loaded = Profile.load(profile)
+    write_page(loaded, output)
+    if plots is not None:
+        for file in write_plots(loaded, plots):
+            click.echo(file)
 
 
 @bench.command()

@@ -29,6 +29,26 @@ def check_page() -> None:
         )
 
 
+def write_plots(profile: Profile, folder: Path) -> list[Path]:
+    """Write the plots as files, named after their sections and numbered.
+
+    Raises:
+        RuntimeUnavailable: what it takes is not installed.
+        DataError: a file cannot be written.
+    """
+    check_page()
+    from .plots import plots
+
+    files = []
+    for number, (title, svg) in enumerate(plots(profile), start=1):
+        name = "-".join(title.lower().replace(",", "").split())
+        files.append(folder / f"{number:02}-{name}.svg")
+        with replacing(files[-1]) as partial:
+            folder.mkdir(parents=True, exist_ok=True)
+            partial.write_text(svg, encoding="utf-8")
+    return files
+
+
 def write_page(profile: Profile, path: Path) -> None:
     """Write it; an existing file is replaced only when all is written.
 

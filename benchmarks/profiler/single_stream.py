@@ -8,7 +8,6 @@ alike, and all of it is repeated with models loaded anew, which tells what is no
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -138,7 +137,6 @@ class _Run:
         return Streams(self.streams, self.kept, interrupted)
 
     def _load(self) -> list[Reader]:
-        gc.collect()
         readers = []
         for contender, stream in zip(self.contenders, self.streams, strict=True):
             began = perf_counter()

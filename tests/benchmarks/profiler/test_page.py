@@ -11,7 +11,7 @@ import pytest
 
 from inktex.benchmarks.profiler.growth import Growth
 from inktex.benchmarks.profiler.offline import Batch
-from inktex.benchmarks.profiler.page import check_page, write_page
+from inktex.benchmarks.profiler.page import check_page, write_page, write_plots
 from inktex.benchmarks.profiler.profile import Profile
 from inktex.core.errors import RuntimeUnavailable
 
@@ -34,6 +34,13 @@ def test_a_page_shows_every_section_and_needs_nothing_else(
     assert "&lt;b&gt;" in text
     assert "src=" not in text
     assert list(tmp_path.iterdir()) == [tmp_path / "page.html"]
+    files = write_plots(whole, tmp_path / "plots")
+    assert [file.name for file in files] == [
+        "01-one-after-the-other.svg", "02-where-the-time-goes.svg", "03-growth.svg",
+        "04-batches-of-the-encoder.svg",
+    ]  # fmt: skip
+    for file in files:
+        assert ElementTree.parse(file).getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_without_plots_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
