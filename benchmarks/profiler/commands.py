@@ -74,10 +74,13 @@ def bench() -> None:
 )  # fmt: skip
 @click.option("--grammar/--no-grammar", default=True, help="Well-formed LaTeX only.")
 @click.option(
-    "--baseline", callback=lambda context, parameter, value: names(context, parameter, value)
-    if value else (), metavar="WORDS",
+    "--baseline", "baselines", multiple=True, metavar="WORDS",
+    callback=lambda context, parameter, values: tuple(
+        names(context, parameter, each) for each in values
+    ),
     help="What ratios are taken of, as in the tables: 'fp32', 'onnxruntime,int8,greedy'; what is "
-    "left open is as in what is compared. [default: the first, with the same beams]",
+    "left open is as in what is compared. May be given several times. [default: the first, with "
+    "the same beams]",
 )  # fmt: skip
 @click.option(
     "--peer", "peers", multiple=True, metavar="NAME[,KEY=VALUE...]",
@@ -122,7 +125,7 @@ def run(
     beams: tuple[int, ...],
     matrix: bool,
     grammar: bool,
-    baseline: tuple[str, ...],
+    baselines: tuple[tuple[str, ...], ...],
     peers: tuple[str, ...],
     random_weights: bool,
     samples: int,
@@ -172,7 +175,7 @@ def run(
         beams=beams,
         effort=Effort(samples, seconds, repeats),
         constrain=grammar,
-        baseline=baseline,
+        baselines=baselines or ((),),
         parts=PARTS if "all" in parts else parts,
     )
     opened = Bundle.open(bundle or DEFAULT_BUNDLE)

@@ -48,7 +48,7 @@ class Plan:
         threads, beams: of each.
         effort: of the single stream.
         constrain: keep to well-formed formulas.
-        baseline: words that name a configuration, as `baselines` takes them.
+        baselines: each of them words that name a configuration, as `baselines` takes them.
         parts: out of `PARTS`.
     """
 
@@ -60,7 +60,7 @@ class Plan:
     beams: tuple[int, ...] = (1,)
     effort: Effort = field(default_factory=Effort)
     constrain: bool = True
-    baseline: tuple[str, ...] = ()
+    baselines: tuple[tuple[str, ...], ...] = ((),)
     parts: tuple[str, ...] = PARTS
 
 
@@ -138,7 +138,8 @@ class _Run:
             for each, threads, beams in product(found, plan.threads, plan.beams)
         ]
         self.contenders: list[Contender] = [*self.own, *peers]
-        self.bases = baselines([each.configuration for each in self.contenders], plan.baseline)
+        everything = [each.configuration for each in self.contenders]
+        self.bases = [baselines(everything, words) for words in plan.baselines]
         self.readable = list(data.formulas)
         if data.source == OWN_NAME:
             notes.append(
@@ -213,9 +214,9 @@ class _Run:
             return
         by_label: dict[str, Stream] = {each.configuration.label: each for each in measured}
         profile.measurements = [summary(each, streams, data) for each in measured]
-        profile.ratios = ratios(
-            measured, {label: by_label[base.label] for label, base in self.bases.items()}
-        )
+        for bases in self.bases:
+            found = ratios(measured, {label: by_label[base.label] for label, base in bases.items()})
+            profile.ratios += [each for each in found if each not in profile.ratios]
         profile.ranking = ranking(measured)
         profile.growth = growths(profile.measurements)
 

@@ -27,14 +27,16 @@ def test_a_whole_run(
     done = inktex(
         *("bench", tiny_bundle.path, "--data", files, *QUICK, "--runtime", "onnxruntime"),
         *("--precision", "all", "--beam", 1, "--repeats", 1),
+        *("--baseline", "fp32", "--baseline", "int8"),
         *("--json", tmp_path / "a.json", "--html", tmp_path / "a.html"),
     )
     assert done.exit_code == 0, done.output
     profile = Profile.load(tmp_path / "a.json")
     assert len(profile.measurements) == len(profile.cold_starts) == len(profile.live_ink) == 2
-    [ratio] = profile.ratios
-    assert ratio.label == "onnxruntime int8, 1 thread, greedy"
+    ratio, inverse = profile.ratios
+    assert ratio.label == inverse.baseline == "onnxruntime int8, 1 thread, greedy"
     assert ratio.encode is not None
+    assert inverse.label == ratio.baseline
     assert profile.roofline is not None
     assert {each.label for each in profile.roofline.reached} == {
         "onnxruntime fp32, 1 thread", "onnxruntime int8, 1 thread",
