@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
+from weakref import WeakValueDictionary
 
 from ...core.bundle import Bundle
 from ...core.errors import InktexError, RuntimeUnavailable
+from ...core.recognizer import Recognizer
 from ...runtimes import choose, load
 from .contender import Configuration, Reader
 from .stages import StagedReader
+
+Shared: TypeAlias = "WeakValueDictionary[tuple[str, str, int], Recognizer]"
 
 
 @dataclass(frozen=True)
@@ -18,17 +23,24 @@ class BundleContender:
 
     Attributes:
         constrain: keep to well-formed formulas.
+        shared: the recognizers that are loaded, by runtime, precision and threads.
     """
 
     bundle: Bundle
     configuration: Configuration
     constrain: bool = True
     trained: bool = True
+    shared: Shared = field(default_factory=WeakValueDictionary)
 
     def load(self) -> Reader:
-        """The recognizer of `inktex.runtimes.load`, every stage of it clocked."""
+        """The recognizer of `inktex.runtimes.load`, every stage of it clocked. Those who differ in
+        their beams share one, as long as any of them holds it."""
         own = self.configuration
-        recognizer = load(self.bundle, own.runtime, own.precision, own.threads)
+        key = (own.runtime, own.precision, own.threads)
+        recognizer = self.shared.get(key)
+        if recognizer is None:
+            recognizer = load(self.bundle, *key)
+            self.shared[key] = recognizer
         return StagedReader(recognizer, own.beams, self.constrain)
 
 

@@ -14,7 +14,7 @@ from .distribution import Distribution, early_stopping
 from .noise import Interval, of_repeats
 from .single_stream import Stream, Streams
 
-_POINTS = 300  # formulas of which a report keeps the times, to draw growth
+_POINTS = 150  # formulas of which a report keeps the times, to draw growth
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,6 @@ class Measurement:
         stages_ms: means, in the order of `STAGES`; none for who does not tell them.
         steps, tokens: means, of a formula.
         tokens_per_second: of the answers, for all the time there is.
-        load_ms, first_ms: to load in a process that is warm, and the first formula after that:
-            medians of the repeats.
         accuracy: None where no captions are known, or nothing is trained.
     """
 
@@ -71,8 +69,6 @@ class Measurement:
     steps: float
     tokens: float
     tokens_per_second: float
-    load_ms: float
-    first_ms: float
     accuracy: Accuracy | None
     points: list[Point]
 
@@ -132,8 +128,6 @@ def summary(stream: Stream, streams: Streams, data: DataSet) -> Measurement:
         steps=sum(each.steps for each in readings) / len(readings),
         tokens=sum(len(each.tokens) for each in readings) / len(readings),
         tokens_per_second=1e3 * sum(len(each.tokens) for each in readings) / sum(totals),
-        load_ms=median(each.load_ms for each in stream.repeats),
-        first_ms=median(each.first_ms for each in stream.repeats),
         accuracy=_accuracy(stream, streams, data),
         points=_points(stream, streams, data),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from ...core.bundle import Bundle
 from ...core.errors import DataError, InktexError
@@ -14,7 +15,7 @@ from ...runtimes.catalogue import statuses
 from ...runtimes.processors import available_processors
 from ..formulas import Formula, spread
 from ..report import command_line, describe
-from .bundle_contender import BundleContender, choices
+from .bundle_contender import BundleContender, Shared, choices
 from .cold_start import measure_cold_starts
 from .contender import Configuration, Contender
 from .dataset import OWN_NAME, load_data
@@ -129,11 +130,13 @@ class _Run:
         self.bundle, self.plan = bundle, plan
         data = self.data = load_data(plan.data, plan.limit, bundle.manifest.preprocessing)
         found, notes = choices(bundle, plan.runtimes, plan.precisions)
+        shared: Shared = WeakValueDictionary()
         self.own = [
             BundleContender(
                 bundle,
                 Configuration("inktex", each.runtime, each.precision, threads, beams),
                 plan.constrain,
+                shared=shared,
             )
             for each, threads, beams in product(found, plan.threads, plan.beams)
         ]

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
-from time import perf_counter
 
 from ...core.errors import DataError, InputError
 from ...core.progress import Progress
@@ -41,13 +40,9 @@ class Repeat:
     """What one contender did with its model loaded once.
 
     Attributes:
-        load_ms: to load it, with this process warm.
-        first_ms: the first formula it read.
         passes: readings of all formulas, in their order, again and again.
     """
 
-    load_ms: float
-    first_ms: float
     passes: list[list[Reading]] = field(default_factory=list)
 
     @property
@@ -120,10 +115,7 @@ class _Run:
             with Progress(total, "readings") as progress:
                 for _ in range(effort.repeats):
                     readers = self._load()
-                    for number in spread(self.kept, effort.warm_up):
-                        for reader in readers:
-                            self._tried(reader, number)
-                        progress.advance(width)
+                    self._warm_up(readers, progress)
                     done = 0
                     while done < share or not self._long_enough():
                         if done >= share:
@@ -137,17 +129,16 @@ class _Run:
         return Streams(self.streams, self.kept, interrupted)
 
     def _load(self) -> list[Reader]:
-        readers = []
-        for contender, stream in zip(self.contenders, self.streams, strict=True):
-            began = perf_counter()
-            reader = contender.load()
-            load_ms = 1e3 * (perf_counter() - began)
-            first = None
-            while first is None:
-                first = self._tried(reader, self.kept[0])
-            stream.repeats.append(Repeat(load_ms, first.total_ms))
-            readers.append(reader)
-        return readers
+        for stream in self.streams:
+            stream.repeats.append(Repeat())
+        return [contender.load() for contender in self.contenders]
+
+    def _warm_up(self, readers: Sequence[Reader], progress: Progress) -> None:
+        for number in spread(list(self.kept), self.effort.warm_up):
+            for reader in readers:
+                if number in self.kept:
+                    self._tried(reader, number)
+            progress.advance(len(readers))
 
     def _tried(self, reader: Reader, number: int) -> Reading | None:
         """A reading, or None of a formula that is refused, and so left out from now on."""

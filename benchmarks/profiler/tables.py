@@ -61,10 +61,7 @@ def _latency_row(measured: Measurement) -> list[str]:
 def stage_table(measurements: Sequence[Measurement]) -> Table:
     """Mean milliseconds of every stage, and the share that is spent outside the runtime."""
     stages = list(measurements[0].stages_ms)
-    header = (
-        "configuration", *stages, "total ms", "outside the runtime", "steps", "ms a step",
-        "load ms", "first ms",
-    )  # fmt: skip
+    header = ("configuration", *stages, "total ms", "outside the runtime", "steps", "ms a step")
     return Table(
         header,
         [
@@ -75,8 +72,6 @@ def stage_table(measurements: Sequence[Measurement]) -> Table:
                 "" if each.outside is None else f"{100 * each.outside:.1f} %",
                 f"{each.steps:.1f}",
                 "" if each.step_ms is None else f"{each.step_ms:.3f}",
-                f"{each.load_ms:.0f}",
-                f"{each.first_ms:.1f}",
             ]
             for each in measurements
         ],

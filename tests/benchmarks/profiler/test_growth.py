@@ -22,7 +22,7 @@ def measured(beams: int, threads: int) -> Measurement:
     return Measurement(
         own.label, own, True, Distribution.of([1.0]), {}, {},
         {"encode": 2 + 2 / threads, "step": 0.9 * 20 * step_ms, "search": 0.1 * 20 * step_ms},
-        20.0, 20.0, 1.0, 1.0, 1.0, None, points,
+        20.0, 20.0, 1.0, None, points,
     )  # fmt: skip
 
 

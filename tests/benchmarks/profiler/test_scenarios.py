@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,12 @@ from inktex.benchmarks.profiler.bundle_contender import BundleContender, Choice,
 from inktex.benchmarks.profiler.contender import Configuration
 from inktex.benchmarks.profiler.live_ink import measure_live_ink
 from inktex.benchmarks.profiler.offline import idle_watts, measure_batches, measure_offline
+from inktex.benchmarks.profiler.single_stream import Effort, measure_streams
 from inktex.benchmarks.profiler.watch import Watch
 from inktex.core.bundle import Bundle
 from inktex.core.errors import BundleError, RuntimeUnavailable
+from inktex.core.recognizer import Recognizer
+from inktex.runtimes import load
 
 
 @pytest.fixture
@@ -73,6 +77,33 @@ def test_live_ink_reads_after_every_stroke(
     assert greedy.times_once > 1
     image = Formula("x.png", b"\x89PNG\r\n\x1a\n")
     assert measure_live_ink(contenders, [image]) == []
+
+
+def test_beams_share_a_recognizer_as_long_as_one_holds_it(
+    contenders: list[BundleContender], formulas: list[Formula]
+) -> None:
+    greedy, beam = (replace(each, shared=contenders[0].shared) for each in contenders)
+    readers = [each.load() for each in (greedy, beam)]
+    assert len(greedy.shared) == 1
+    alone = contenders[1].load()
+    assert readers[1](formulas[0]).tokens == alone(formulas[0]).tokens
+    readers.clear()
+    assert len(greedy.shared) == 0
+
+
+def test_every_repeat_loads_anew(
+    contenders: list[BundleContender], formulas: list[Formula], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+
+    def count(*arguments: Any) -> Recognizer:
+        loaded.append(arguments)
+        return load(*arguments)
+
+    monkeypatch.setattr("inktex.benchmarks.profiler.bundle_contender.load", count)
+    both = [replace(each, shared=contenders[0].shared) for each in contenders]
+    measure_streams(both, formulas[:2], Effort(samples=2, seconds=0, repeats=3, warm_up=1))
+    assert len(loaded) == 3
 
 
 def test_what_can_run_here(tiny_bundle: Bundle) -> None:
