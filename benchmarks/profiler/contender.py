@@ -45,13 +45,16 @@ class Configuration:
         return (self.system, self.runtime, self.precision, count, self.search)
 
     @property
+    def engine(self) -> str:
+        """To read, without its search: "onnxruntime int8, 1 thread"."""
+        system, runtime, precision, count, _ = self.parts
+        name = f"{runtime} {precision}, {count}"
+        return name if system == "inktex" else f"{system}, {name}"
+
+    @property
     def label(self) -> str:
         """To read: "onnxruntime int8, 1 thread, greedy"."""
-        _, runtime, precision, count, search = self.parts
-        first = f"{runtime} {precision}"
-        if self.system != "inktex":
-            first = f"{self.system}, {first}"
-        return f"{first}, {count}, {search}"
+        return f"{self.engine}, {self.search}"
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def growths(measurements: Sequence[Measurement]) -> list[Growth]:
     for group in _alike(told, "beams"):
         found.append(
             _fitted(
-                "step over beams", _without_search(group[0]), "beams", "a step with its search, ms",
+                "step over beams", group[0].configuration.engine, "beams", "a step with its search, ms",
                 [(each.configuration.beams, _whole_step_ms(each)) for each in group], 2,
             )
         )  # fmt: skip
@@ -127,7 +127,3 @@ def _alike(measurements: Sequence[Measurement], name: str) -> list[list[Measurem
 def _whole_step_ms(measured: Measurement) -> float:
     stages = measured.stages_ms
     return (stages["step"] + stages["search"]) / measured.steps
-
-
-def _without_search(measured: Measurement) -> str:
-    return measured.label.rpartition(", ")[0]

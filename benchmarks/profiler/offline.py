@@ -177,9 +177,8 @@ def measure_batches(
     models: dict[str, Any] = {}
     for each in contenders:
         own = each.configuration
-        name = f"{own.runtime} {own.precision}, {own.parts[3]}"
-        if name not in models:
-            models[name] = load(each.bundle, own.runtime, own.precision, own.threads).model
+        if own.engine not in models:
+            models[own.engine] = load(each.bundle, own.runtime, own.precision, own.threads).model
     times: dict[tuple[str, int], list[float]] = {way: [] for way in product(models, sizes)}
     with Progress((1 + repeats) * len(times), "batches") as progress:
         for turn in range(1 + repeats):

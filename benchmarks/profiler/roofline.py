@@ -110,11 +110,10 @@ def measure_roofline(
             if threads not in peaks:
                 peaks[threads] = measure_peak(threads)
         variant = bundle.variant(own.runtime, own.precision)
-        label = f"{own.runtime} {own.precision}, {own.parts[3]}"
         for work in profile_graphs(bundle, variant, own.threads, formulas):
             peak = peaks[own.threads if work.stage == "encode" else 1]
-            reached.append(under_roof(label, work, peak))
-            operators += dearest(label, work)
+            reached.append(under_roof(own.engine, work, peak))
+            operators += dearest(own.engine, work)
     return Roofline(list(peaks.values()), reached, operators)
 
 
