@@ -73,7 +73,8 @@ def growths(measurements: Sequence[Measurement]) -> list[Growth]:
     for group in _alike(told, "beams"):
         found.append(
             _fitted(
-                "step over beams", group[0].configuration.engine, "beams", "a step with its search, ms",
+                "step over beams", group[0].configuration.engine, "beams",
+                "a step with its search, ms",
                 [(each.configuration.beams, _whole_step_ms(each)) for each in group], 2,
             )
         )  # fmt: skip
