@@ -22,7 +22,8 @@ class Growth:
         x, y: what the axes are.
         fixed, slope: of the least squares fit y = fixed + slope * x; over threads
             y = fixed + slope / x, where `fixed` is what more threads do not shorten (Amdahl, 1967).
-        explained: the share of the variance that the fit explains (R squared).
+        explained: the share of the variance that the fit explains (R squared); None of two points,
+            which any line goes through.
         exponent: p of the fit y ~ x ** p; None over threads.
         points: what was fitted.
     """
@@ -33,7 +34,7 @@ class Growth:
     y: str
     fixed: float
     slope: float
-    explained: float
+    explained: float | None
     exponent: float | None
     points: list[tuple[float, float]]
 
@@ -41,7 +42,8 @@ class Growth:
     def law(self) -> str:
         """To read."""
         sign = "/" if self.what == "encoder over threads" else "·"
-        text = f"{self.fixed:.3g} + {self.slope:.3g} {sign} {self.x} ms"
+        joined = "-" if self.slope < 0 else "+"
+        text = f"{self.fixed:.3g} {joined} {abs(self.slope):.3g} {sign} {self.x} ms"
         return text if self.exponent is None else f"{text}; as {self.x} ^ {self.exponent:.2f}"
 
     def at(self, x: float) -> float:
@@ -78,7 +80,8 @@ def growths(measurements: Sequence[Measurement]) -> list[Growth]:
                 [(each.configuration.beams, _whole_step_ms(each)) for each in group], 2,
             )
         )  # fmt: skip
-    for group in _alike(told, "threads"):
+    fewest = min((each.configuration.beams for each in told), default=1)
+    for group in _alike([each for each in told if each.configuration.beams == fewest], "threads"):
         inverse = [(1 / each.configuration.threads, each.stages_ms["encode"]) for each in group]
         one = group[0].configuration
         label = f"{one.runtime} {one.precision}, {one.search}"
@@ -109,7 +112,7 @@ def _fitted(
         y,
         float(fixed),
         float(slope),
-        1 - float((rest**2).sum()) / spread if spread else 1.0,
+        1 - float((rest**2).sum()) / spread if spread and len(set(places.tolist())) > 2 else None,
         exponent,
         [(float(place), float(value)) for place, value in points],
     )

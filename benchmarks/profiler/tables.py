@@ -141,7 +141,15 @@ def growth_table(growth: Sequence[Growth]) -> Table:
     """The fitted laws."""
     return Table(
         ("what", "configuration", "law", "explained"),
-        [[each.what, each.label, each.law, f"{100 * each.explained:.1f} %"] for each in growth],
+        [
+            [
+                each.what,
+                each.label,
+                each.law,
+                "two points" if each.explained is None else f"{100 * each.explained:.1f} %",
+            ]
+            for each in growth
+        ],
     )
 
 
