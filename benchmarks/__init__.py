@@ -1,1 +1,1 @@
-"""Accuracy, latency and memory, measured."""
+"""Accuracy, speed and memory, measured."""

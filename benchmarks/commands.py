@@ -1,4 +1,4 @@
-"""`inktex benchmark`: latency, memory, start, throughput and size of a bundle; how well it reads is
+"""`inktex benchmark`: memory, start, throughput and size of a bundle; how well it reads is
 in accuracy_commands.py, what belongs to training in training_commands.py."""
 
 from __future__ import annotations
@@ -18,78 +18,20 @@ _PATH = click.Path(path_type=Path)
 
 @click.group()
 def benchmark() -> None:
-    """Measure a bundle: accuracy, robustness, latency, memory, start, throughput, size; a
+    """Measure a bundle: accuracy, robustness, memory, start, throughput, size; a
     checkpoint: fold, steps; trainings: study, training-speed.
 
-    Tables come out as Markdown, on standard output; progress on standard error. DATA is an ink set
+    What recognition costs by stage, and on other machines: `inktex bench`. Tables come out as
+    Markdown, on standard output; progress on standard error. DATA is an ink set
     (`inktex data import`), or a zip or folder of InkML, JSON strokes or images. Leave the machine
     alone while times are taken.
 
     \b
     Examples:
       inktex benchmark accuracy my-bundle --data ../shared/data
-      inktex benchmark latency my-bundle 2016.inkset
+      inktex benchmark memory my-bundle 2016.inkset
       inktex benchmark start my-bundle examples/01-square.inkml
     """
-
-
-@benchmark.command()
-@click.argument("bundle", type=_PATH)
-@click.argument("data", type=_PATH)
-@options.runtime
-@options.precision
-@options.beam
-@options.grammar
-@options.limit
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Of the encoder; the step always has one.",
-)
-@options.json_report
-def latency(
-    bundle: Path,
-    data: Path,
-    runtime: str,
-    precisions: tuple[str, ...],
-    beams: tuple[int, ...],
-    grammar: bool,
-    limit: int | None,
-    threads: int,
-    json_file: Path | None,
-) -> None:
-    """Time every formula of DATA, in every variant and with every beam.
-
-    All take turns at every formula, in one process, so that their ratios are fair; name one
-    --precision and one --beam to have the process for itself. Times are of the wall clock, from
-    strokes (or a file's bytes) in memory to LaTeX.
-
-    \b
-    Examples:
-      inktex benchmark latency my-bundle 2016.inkset
-      inktex benchmark latency my-bundle 2016.inkset --precision int8 --beam 1 --json latency.json
-      inktex benchmark latency my-bundle examples/ --threads 4
-      inktex benchmark latency my-bundle 2016.inkset --runtime all
-    """
-    from .formulas import load_formulas
-    from .latency import measure_latency
-
-    opened, report = begin("latency", bundle, json_file, timed=True)
-    measured = measure_latency(
-        opened,
-        load_formulas(data, limit),
-        variants=variants_of(opened, runtime, precisions),
-        beams=beams,
-        threads=threads,
-        constrain=grammar,
-    )
-    click.echo(measured)
-    if measured.skipped:
-        click.echo(f"{measured.skipped} formulas could not be read", err=True)
-    end(report, json_file, threads=threads, grammar=grammar, **measured.to_dict())
 
 
 @benchmark.command()

@@ -30,10 +30,13 @@ class Formula:
     Attributes:
         name: with the suffix of its kind.
         source: what a recognizer takes: strokes, or the bytes of a file.
+        caption: LaTeX tokens in the evaluation convention, None where nobody says what it is; of
+            a file that holds its own, see `core.ink.Ink.truth`.
     """
 
     name: str
     source: Any
+    caption: tuple[str, ...] | None = None
 
 
 def load_formulas(data: Path, limit: int | None = None) -> list[Formula]:
@@ -58,11 +61,12 @@ def load_formulas(data: Path, limit: int | None = None) -> list[Formula]:
 
 
 def _formula(expression: Expression) -> Formula:
+    caption = expression.caption or None
     if expression.image is None:
-        return Formula(f"{expression.identifier}.inkml", expression.source)
+        return Formula(f"{expression.identifier}.inkml", expression.source, caption)
     stream = io.BytesIO()
     Image.fromarray(255 - expression.image).save(stream, "PNG")
-    return Formula(f"{expression.identifier}.png", stream.getvalue())
+    return Formula(f"{expression.identifier}.png", stream.getvalue(), caption)
 
 
 def spread(items: list[Any], limit: int | None) -> list[Any]:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -17,7 +18,6 @@ from ..core.bundle import Bundle
 from ..core.errors import DataError, InktexError
 from ..core.manifest import Variant
 from ..core.progress import Progress
-from ..runtimes.choice import name_of
 from .formulas import Formula, write_files
 from .report import MB, table
 
@@ -32,12 +32,15 @@ class Stage:
     """The memory of a process at some point, in bytes.
 
     Attributes:
-        name: "python", "imported", "loaded", then "pass 1", "pass 2", …
+        name: "python", "imported", "loaded", "first" and "second" formula, then "pass 1",
+            "pass 2", …
+        at_ms: since the process was started.
         now: None where the system does not tell.
-        formulas: read so far.
+        formulas: read so far, told of passes.
     """
 
     name: str
+    at_ms: float
     now: int | None
     peak: int
     formulas: int = 0
@@ -45,16 +48,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Memory:
-    """One process: a variant with a beam.
-
-    Attributes:
-        loaded_ms: from the import of the libraries to the first formula.
-    """
+    """One process: a variant with a beam."""
 
     variant: str
     beams: int
-    loaded_ms: float
     stages: list[Stage]
+
+    @property
+    def loaded_ms(self) -> float:
+        """To load the bundle, the libraries being imported."""
+        return self["loaded"].at_ms - self["imported"].at_ms
 
     @property
     def peak(self) -> int:
@@ -68,6 +71,7 @@ class Memory:
         return None if first is None or last is None else last - first
 
     def __getitem__(self, name: str) -> Stage:
+        """The stage of a name."""
         return next(stage for stage in self.stages if stage.name == name)
 
     def cells(self) -> list[str]:
@@ -82,7 +86,9 @@ class Memory:
 
     def to_dict(self) -> dict[str, Any]:
         """The row, ready for JSON."""
-        return {**asdict(self), "peak": self.peak, "growth": self.growth}
+        return {
+            **asdict(self), "loaded_ms": self.loaded_ms, "peak": self.peak, "growth": self.growth
+        }  # fmt: skip
 
 
 def measure_memory(
@@ -109,14 +115,22 @@ def measure_memory(
     ways = list(product(variants, beams))
     with tempfile.TemporaryDirectory(prefix="inktex-") as place:
         folder = Path(place)
-        write_files(formulas, folder, kind="inkml" if _is_ink(formulas) else "png")
+        write_files(formulas, folder, kind="inkml" if is_ink(formulas) else "png")
         with (
             Progress(len(formulas) * passes * len(ways), "memory") as progress,
             ThreadPoolExecutor(workers) as pool,
         ):
             return list(
                 pool.map(
-                    lambda way: _probe(bundle, way[0], way[1], passes, folder, progress.advance),
+                    lambda way: probe(
+                        bundle,
+                        way[0].target,
+                        way[0].precision,
+                        way[1],
+                        folder,
+                        passes=passes,
+                        advance=progress.advance,
+                    ),
                     ways,
                 )
             )
@@ -130,23 +144,30 @@ def report_of(rows: Sequence[Memory]) -> str:
     )
 
 
-def _probe(
+def probe(
     bundle: Bundle,
-    variant: Variant,
+    runtime: str,
+    precision: str,
     beams: int,
-    passes: int,
     folder: Path,
-    advance: Callable[[], None],
+    *,
+    threads: int = 1,
+    passes: int = 1,
+    advance: Callable[[], None] = lambda: None,
 ) -> Memory:
+    """A fresh process that reads all files of a folder `passes` times.
+
+    Args:
+        advance: called for each file that was read.
+
+    Raises:
+        DataError: not one file could be read.
+        InktexError: the process failed.
+    """
+    name = f"{runtime} {precision}"
     command = [sys.executable, "-m", f"{__package__}.memory_probe"]
-    arguments = [
-        str(bundle.path),
-        variant.target,
-        variant.precision,
-        str(beams),
-        str(passes),
-        str(folder),
-    ]
+    settings = (bundle.path, runtime, precision, beams, threads, passes, time.time(), folder)
+    arguments = [str(each) for each in settings]
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
@@ -163,23 +184,29 @@ def _probe(
             errors.seek(0)
             said = errors.read().strip().splitlines() or ["nothing"]
             raise InktexError(
-                f"the process that reads with {name_of(variant)}, beam {beams}, ended with status "
+                f"the process that reads with {name}, beam {beams}, ended with status "
                 f"{process.returncode} and said: {said[-1]}"
             )
     if any(entry.get("refused", -1) == len(list(folder.iterdir())) for entry in found["stages"]):
         raise DataError("expected formulas that can be read, found none; see `inktex recognize`")
     return Memory(
-        name_of(variant),
+        name,
         beams,
-        found["loaded_ms"],
         [
-            Stage(entry["stage"], entry["now"], entry["peak"], entry.get("formulas", 0))
+            Stage(
+                entry["stage"],
+                entry["at_ms"],
+                entry["now"],
+                entry["peak"],
+                entry.get("formulas", 0),
+            )
             for entry in found["stages"]
         ],
     )
 
 
-def _is_ink(formulas: Sequence[Formula]) -> bool:
+def is_ink(formulas: Sequence[Formula]) -> bool:
+    """Whether they can be written as InkML."""
     return all(each.name.lower().endswith((".inkml", ".json")) for each in formulas)
 
 

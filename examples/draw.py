@@ -1,4 +1,4 @@
-"""Draws the examples of this folder, and the picture of the README.
+"""Draws the examples of this folder, the picture of the README, and the ink of `inktex bench`.
 
     python examples/draw.py
 
@@ -9,6 +9,7 @@ with the version of pillow. Needs numpy and pillow only.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ ByteImage = NDArray[np.uint8]
 FOLDER = Path(__file__).resolve().parent
 PICTURE = FOLDER.parent / "docs" / "images" / "example.png"
 PICTURED = "17-sum-of-roots"
+PROFILED = FOLDER.parent / "benchmarks" / "data" / "ink.zip"
 
 SUPERSAMPLING = 4
 
@@ -181,13 +183,28 @@ def write_example(example: Example, path: Path) -> None:
         image.save(path, quality=82)
 
 
+def write_profiled(path: Path) -> None:
+    """The ink of all examples, of the images too, as JSON strokes in one small zip."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        for example in EXAMPLES:
+            strokes = Hand(example.seed).write(example.caption)
+            content = {
+                "latex": example.caption,
+                "strokes": [stroke.astype(int).ravel().tolist() for stroke in strokes],
+            }
+            entry = zipfile.ZipInfo(f"{Path(example.file).stem}.json")  # of no particular date
+            entry.compress_type = zipfile.ZIP_LZMA
+            archive.writestr(entry, json.dumps(content, separators=(",", ":")))
+
+
 def main() -> None:
-    """Write every example beside this file, and the picture."""
+    """Write every example beside this file, the picture, and the ink of `inktex bench`."""
     for example in EXAMPLES:
         write_example(example, example.path)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     pictured = next(each for each in EXAMPLES if each.file.startswith(PICTURED))
     picture(pictured).save(PICTURE, optimize=True)
+    write_profiled(PROFILED)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ Graph: TypeAlias = Callable[[Mapping[str, Any]], Arrays]
 """Inputs by name to outputs by name; the outputs stay as they are when it is called again. May be
 called from several threads at once. Images, tokens and positions come as numpy's arrays, all else
 as the model's store has it; what comes out is the store's."""
+Watch: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""What runs a graph to what is called in its place: to time it, say."""
 
 FIRST_LENGTH = 32
 """Steps that a cache has room for at first: most formulas are shorter."""
@@ -141,6 +143,10 @@ class GraphModel:
         self.limits = limits
         self.store: Store = store or HostStore()
         self.image_sizes = sorted(image_sizes, key=lambda size: size[0] * size[1])
+
+    def watch(self, encoder: Watch, step: Watch) -> None:
+        """From now on, have both graphs run through something that looks on."""
+        self.graphs = Graphs(encoder(self.graphs.encoder), step(self.graphs.step))
 
     def encode(self, images: NDArray[np.float32]) -> list[GraphMemory]:
         """images float32 `[batch, 1, height, width]`, ink 1 on 0 -> one memory an image

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..core.attention import COVERAGE, on_all_cells
 from ..core.bundle import Bundle, Interface, TensorSpec, Variant
 from ..core.errors import BundleError, InputError, RuntimeUnavailable
-from .graph_model import FIRST_LENGTH, compact_memory, longest
+from .graph_model import FIRST_LENGTH, Watch, compact_memory, longest
 from .onnx_session import loaded_library, open_session
 from .processors import checked_threads
 
@@ -94,6 +94,8 @@ class OnnxRuntimeModel:
         # The products of one step are too small to share out: waking a second thread costs more
         # than it brings, and one that waits awake (spins) takes a processor from everything else.
         self._step = open_session(bundle, variant.step, step, 1, provider)
+        self._run_encoder = self._encoder.run_with_iobinding
+        self._run_step = self._step.run_with_iobinding
         if provider != "cpu":
             self._probe(bundle)
         shape = self.interface.step[self.interface.log_probs].shape
@@ -118,7 +120,7 @@ class OnnxRuntimeModel:
         binding.bind_ortvalue_input(self.interface.image, self._value(images))
         for tensor in self.interface.memory:
             binding.bind_output(tensor.name, "cpu")
-        self._encoder.run_with_iobinding(binding)
+        self._run_encoder(binding)
         outputs = [output.numpy() for output in binding.get_outputs()]
         memories = []
         for number in range(len(images)):
@@ -160,7 +162,7 @@ class OnnxRuntimeModel:
         views = buffers.views(state.beams)
         views.tokens[:] = tokens
         views.position[0] = state.position
-        self._step.run_with_iobinding(views.bindings[state.slot])
+        self._run_step(views.bindings[state.slot])
         log_probs = views.log_probs.astype(np.float32)  # a copy: the next step writes there
         return log_probs, buffers.state(1 - state.slot, state.beams, state.position + 1)
 
@@ -208,6 +210,11 @@ class OnnxRuntimeModel:
             raise BundleError(f"expected a state named {COVERAGE!r}, found only {names}")
         array = buffers.views(state.beams).arrays[state.slot][names.index(COVERAGE)]
         return on_all_cells(array, self.interface.step[COVERAGE], buffers.memory.kept)
+
+    def watch(self, encoder: Watch, step: Watch) -> None:
+        """As `GraphModel.watch`."""
+        self._run_encoder = encoder(self._run_encoder)
+        self._run_step = step(self._run_step)
 
     def _probe(self, bundle: Bundle) -> None:
         """Encode a blank image and make a step.

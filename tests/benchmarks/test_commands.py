@@ -49,32 +49,6 @@ def test_a_device_can_measure_itself() -> None:
     assert "inktex.benchmarks.accuracy" in run_python(DEVICE).splitlines()
 
 
-def test_latency_of_a_folder(
-    tiny_bundle: Bundle,
-    formulas: list[Formula],
-    tmp_path: Path,
-    inktex: Callable[..., Result],
-) -> None:
-    (tmp_path / "files").mkdir()
-    write_files(formulas, tmp_path / "files")
-    done = inktex(
-        *("benchmark", "latency", tiny_bundle.path, tmp_path / "files", "--beam", "1, 2,1"),
-        *("--limit", 3, "--json", tmp_path / "latency.json"),
-    )
-    assert done.exit_code == 0, done.stderr
-    assert "| onnxruntime int8 / onnxruntime fp32 | beam 2 |" in done.stdout
-    written = json.loads((tmp_path / "latency.json").read_text())
-    assert [(row["variant"], row["beams"]) for row in written["rows"]] == [
-        ("onnxruntime fp32", 1),
-        ("onnxruntime fp32", 2),
-        ("onnxruntime int8", 1),
-        ("onnxruntime int8", 2),
-    ]
-    assert {row["formulas"] for row in written["rows"]} == {3}
-    assert written["environment"]["cpu"]
-    assert written["bundle"]["path"] == str(tiny_bundle.path)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")
 def test_the_others_write_what_they_print(
     tiny_bundle: Bundle,
@@ -106,14 +80,14 @@ def test_the_others_write_what_they_print(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("latency", "BUNDLE", "x.json", "--beam", "0"), "whole numbers > 0"),
-        (("latency", "BUNDLE", "x.json", "--beam", "1,,5"), "whole numbers > 0"),
-        (("latency", "BUNDLE", "x.json", "--precision", "fp32,"), "names between commas"),
-        (("latency", "BUNDLE", "x.json", "--precision", "fp64"), "found int8, fp32"),
-        (("latency", "BUNDLE", "x.json", "--runtime", "openvino"), "found only onnxruntime int8"),
+        (("memory", "BUNDLE", "x.json", "--beam", "0"), "whole numbers > 0"),
+        (("memory", "BUNDLE", "x.json", "--beam", "1,,5"), "whole numbers > 0"),
+        (("memory", "BUNDLE", "x.json", "--precision", "fp32,"), "names between commas"),
+        (("memory", "BUNDLE", "x.json", "--precision", "fp64"), "found int8, fp32"),
+        (("memory", "BUNDLE", "x.json", "--runtime", "openvino"), "found only onnxruntime int8"),
         (("throughput", "BUNDLE", "x.json", "--precision", "fp64"), "found int8, fp32"),
-        (("latency", "BUNDLE", "nowhere"), "at nowhere, found none"),
-        (("latency", "nowhere", "x.json"), "nowhere: expected a bundle"),
+        (("memory", "BUNDLE", "nowhere"), "at nowhere, found none"),
+        (("memory", "nowhere", "x.json"), "nowhere: expected a bundle"),
         (("size", "BUNDLE", "--json", "nowhere/x.json"), "an existing folder"),
         (("accuracy", "BUNDLE", "--data", "nowhere"), "name the folder that holds crohme/"),
         (("accuracy", "BUNDLE", "--data", ".", "--from", "photos"), "expected ink or bitmaps"),

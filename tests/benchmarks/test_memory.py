@@ -27,8 +27,11 @@ def test_a_process_for_every_way(
     assert all(row.loaded_ms > 0 for row in rows)
     for row in rows:
         names = [stage.name for stage in row.stages]
-        assert names == ["python", "imported", "loaded", "pass 1", "pass 2"]
-        assert [stage.formulas for stage in row.stages] == [0, 0, 0, 10, 20]
+        assert names == ["python", "imported", "loaded", "first", "second", "pass 1", "pass 2"]
+        assert [stage.formulas for stage in row.stages] == [0, 0, 0, 0, 0, 10, 20]
+        times = [stage.at_ms for stage in row.stages]
+        assert times == sorted(times)
+        assert times[0] > 0
         peaks = [stage.peak for stage in row.stages]
         assert peaks == sorted(peaks)
         assert row.peak == peaks[-1]
@@ -41,9 +44,9 @@ def test_a_process_for_every_way(
 
 
 def test_growth_is_from_the_first_pass_to_the_last() -> None:
-    stages = [Stage("pass 1", 100, 300, 10), Stage("pass 2", 140, 310, 20)]
-    assert Memory("fp32", 1, 5.0, stages).growth == 40
-    assert Memory("fp32", 1, 5.0, [Stage("pass 1", None, 300, 10)]).growth is None
+    stages = [Stage("pass 1", 9.0, 100, 300, 10), Stage("pass 2", 12.0, 140, 310, 20)]
+    assert Memory("fp32", 1, stages).growth == 40
+    assert Memory("fp32", 1, [Stage("pass 1", 9.0, None, 300, 10)]).growth is None
 
 
 def test_nothing_that_can_be_read(tiny_bundle: Bundle, both: list[Variant]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -113,3 +114,13 @@ def test_the_picture_of_the_readme_is_there(draw: ModuleType) -> None:
     with Image.open(draw.PICTURE) as kept:
         pictured = next(e for e in draw.EXAMPLES if e.file.startswith(draw.PICTURED))
         assert kept.size == draw.picture(pictured).size
+
+
+def test_the_ink_of_the_profiler_is_that_of_the_examples(draw: ModuleType, tmp_path: Path) -> None:
+    draw.write_profiled(tmp_path / "ink.zip")
+    with zipfile.ZipFile(tmp_path / "ink.zip") as drawn, zipfile.ZipFile(draw.PROFILED) as kept:
+        assert drawn.namelist() == kept.namelist()
+        assert len(kept.namelist()) == len(draw.EXAMPLES)
+        for name in kept.namelist():
+            assert drawn.read(name) == kept.read(name)
+    assert draw.PROFILED.stat().st_size < 30_000

@@ -1,0 +1,81 @@
+"""A profile as one page for people, that needs nothing but itself."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from importlib.util import find_spec
+from pathlib import Path
+
+from ...core.errors import RuntimeUnavailable
+from ...core.replacement import replacing
+from .profile import Profile
+from .terminal import introduction, sections
+
+_TEMPLATES = Path(__file__).parent.parent / "data"
+_NEEDED = ("jinja2", "matplotlib")
+
+
+def check_page() -> None:
+    """See whether a page can be made, before anything is measured for it.
+
+    Raises:
+        RuntimeUnavailable: what it takes is not installed.
+    """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise RuntimeUnavailable(
+            f"--html: a page needs {' and '.join(missing)}; pip install 'inktex[bench]', or write "
+            "--json here and make the page elsewhere, with `inktex bench page FILE`"
+        )
+
+
+def write_plots(profile: Profile, folder: Path) -> list[Path]:
+    """Write the plots as files, named after their sections and numbered.
+
+    Raises:
+        RuntimeUnavailable: what it takes is not installed.
+        DataError: a file cannot be written.
+    """
+    check_page()
+    from .plots import plots
+
+    files = []
+    for number, (title, svg) in enumerate(plots(profile), start=1):
+        name = "-".join(title.lower().replace(",", "").split())
+        files.append(folder / f"{number:02}-{name}.svg")
+        with replacing(files[-1]) as partial:
+            folder.mkdir(parents=True, exist_ok=True)
+            partial.write_text(svg, encoding="utf-8")
+    return files
+
+
+def write_page(profile: Profile, path: Path) -> None:
+    """Write it; an existing file is replaced only when all is written.
+
+    Raises:
+        RuntimeUnavailable: what it takes is not installed.
+        DataError: the file cannot be written.
+    """
+    check_page()
+    import jinja2
+
+    from .plots import plots
+
+    drawn = defaultdict(list)
+    for title, svg in plots(profile):
+        drawn[title].append(svg)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("profile.html").render(
+        command=profile.command,
+        facts=introduction(profile),
+        sections=list(sections(profile)),
+        drawn=drawn,
+    )
+    with replacing(path) as partial:
+        partial.write_text(page, encoding="utf-8")

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from inktex.benchmarks.formulas import Formula, write_files
+from inktex.benchmarks.profiler.profile import Profile
+from inktex.core.bundle import Bundle
+
+QUICK = ("--samples", 4, "--seconds", 0, "--repeats", 2, "--limit", 2)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory, formulas: list[Formula]) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    write_files(formulas[:3], folder)
+    return folder
+
+
+def test_a_whole_run(
+    tiny_bundle: Bundle, files: Path, tmp_path: Path, inktex: Callable[..., Result]
+) -> None:
+    done = inktex(
+        *("bench", tiny_bundle.path, "--data", files, *QUICK, "--runtime", "onnxruntime"),
+        *("--precision", "all", "--beam", 1, "--repeats", 1),
+        *("--baseline", "fp32", "--baseline", "int8"),
+        *("--json", tmp_path / "a.json", "--html", tmp_path / "a.html"),
+    )
+    assert done.exit_code == 0, done.output
+    profile = Profile.load(tmp_path / "a.json")
+    assert len(profile.measurements) == len(profile.cold_starts) == len(profile.live_ink) == 2
+    ratio, inverse = profile.ratios
+    assert ratio.label == inverse.baseline == "onnxruntime int8, 1 thread, greedy"
+    assert ratio.encode is not None
+    assert inverse.label == ratio.baseline
+    assert profile.roofline is not None
+    assert {each.label for each in profile.roofline.reached} == {
+        "onnxruntime fp32, 1 thread", "onnxruntime int8, 1 thread",
+    }  # fmt: skip
+    assert profile.offline
+    assert profile.watched is not None
+    assert not profile.interrupted
+    assert "## Under the roof" in done.stdout
+    assert (tmp_path / "a.html").stat().st_size > 10_000
+    again = inktex("bench", "page", tmp_path / "a.json", "-o", tmp_path / "b.html")
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    compared = inktex("bench", "compare", tmp_path / "a.json", tmp_path / "a.json", "--strict")
+    assert compared.exit_code == 0, compared.output
+    assert "unknown: one repeat" in compared.stdout
+
+
+def test_a_regression_is_status_1_when_asked_for(
+    profile: Callable[..., Profile], tmp_path: Path, inktex: Callable[..., Result]
+) -> None:
+    profile(1.0).save(tmp_path / "a.json")
+    profile(2.0).save(tmp_path / "b.json")
+    paths = (tmp_path / "a.json", tmp_path / "b.json")
+    assert inktex("bench", "compare", *paths).exit_code == 0
+    done = inktex("bench", "compare", *paths, "--strict")
+    assert done.exit_code == 1
+    assert "REGRESSION: slower" in done.stdout
+
+
+def test_an_interrupted_run_is_written_and_marked(
+    tiny_bundle: Bundle,
+    files: Path,
+    tmp_path: Path,
+    inktex: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("inktex.benchmarks.profiler.run.measure_live_ink", stop)
+    done = inktex(
+        *("bench", tiny_bundle.path, "--data", files, *QUICK, "--precision", "fp32"),
+        *("--json", tmp_path / "a.json"),
+    )
+    assert done.exit_code == 130
+    assert "INTERRUPTED" in done.stdout
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["interrupted"]
+    assert content["measurements"]
+    assert not content["cold_starts"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--part", "stream,energy"), "found 'energy'"),
+        (("--baseline", "fp64"), "expected words that name something measured"),
+        (("--runtime", "openvino"), "found only onnxruntime int8"),
+        (("--data", "nowhere"), "at nowhere, found none"),
+        (("--json", "nowhere/x.json"), "an existing folder"),
+        (("--peer", "abm"), "say --random-weights"),
+        (("--peer", "abm", "--random-weights"), "expected ink with captions"),
+        (("compare", "a.json"), "found one"),
+        (("compare", "a.json", "b.json"), "cannot be read"),
+    ],
+)
+def test_wrong_usage_is_status_2(
+    tiny_bundle: Bundle,
+    files: Path,
+    inktex: Callable[..., Result],
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    before = () if arguments[0] == "compare" else (tiny_bundle.path, "--data", files)
+    done = inktex("bench", *before, *arguments)
+    assert done.exit_code == 2, done.output
+    assert said in " ".join(done.stderr.split())

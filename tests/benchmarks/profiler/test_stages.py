@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from inktex.benchmarks.formulas import Formula, inkml
+from inktex.benchmarks.profiler.contender import STAGES
+from inktex.benchmarks.profiler.dataset import OWN, load_data
+from inktex.benchmarks.profiler.stages import ClockedModel, StagedReader
+from inktex.core.bundle import Bundle
+from inktex.runtimes import load
+
+
+def test_the_clocks_change_no_answer_and_lose_no_time(
+    tiny_bundle: Bundle, formulas: list[Formula]
+) -> None:
+    plain = load(tiny_bundle, threads=1)
+    read = StagedReader(load(tiny_bundle, threads=1), beams=3)
+    lost = []
+    for formula in formulas:
+        file = Formula(formula.name, inkml(formula.source))
+        expected, found = plain(formula.source, beam=3), read(file)
+        assert found.tokens == expected.tokens
+        assert tuple(found.stages_ms) == STAGES
+        assert all(each > 0 for each in found.stages_ms.values())
+        assert found.steps >= len(found.tokens)
+        lost.append(1 - sum(found.stages_ms.values()) / found.total_ms)
+    # but for what lies between two looks at the clock, where no other process came between
+    assert 0 <= min(lost) < 0.2
+
+
+def test_the_ink_that_comes_with_inktex_tells_what_it_is(tiny_bundle: Bundle) -> None:
+    data = load_data(OWN, 3, tiny_bundle.manifest.preprocessing)
+    assert data.captioned
+    assert all(area > 256 for area in data.areas)
+    assert data.formulas[0].caption == ("x", "^", "{", "2", "}")
+
+
+def test_a_model_that_nobody_can_watch_is_timed_by_its_calls(tiny_bundle: Bundle) -> None:
+    class Slow:
+        vocabulary_size = 3
+
+        def encode(self, images: object) -> list[object]:
+            time.sleep(0.02)
+            return [images]
+
+        def step(self, tokens: object, memory: object, state: object) -> tuple[object, object]:
+            return tokens, state
+
+    model = ClockedModel(Slow())  # type: ignore[arg-type]
+    model.encode(np.zeros((1, 1, 16, 16), np.float32))
+    assert model.encoder_graph.ms == model.encodes.ms > 15
+    model.reset()
+    assert model.encodes.ms == 0

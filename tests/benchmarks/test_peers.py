@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+from inktex.benchmarks.formulas import Formula
+from inktex.benchmarks.peers.eager import EagerPeer, stepwise
+from inktex.benchmarks.peers.naming import peer_of
+from inktex.benchmarks.peers.onnx_pair import OnnxPair, PairModel
+from inktex.benchmarks.peers.packages import PackagePeer
+from inktex.benchmarks.peers.pair_export import pair_graphs, write_pair
+from inktex.core.bundle import Bundle
+from inktex.core.errors import BundleError, DataError, RuntimeUnavailable
+from inktex.core.preparation import prepare_image
+from inktex.training.checkpoint import Checkpoint
+from inktex.training.decoding import TorchModel
+from inktex.training.preprocessing import preprocessing
+
+from ..training import recurrent, synthetic
+
+TOKENS = [[1, 1], [4, 5], [3, 4], [5, 5]]
+
+
+def log_probs(model: Any, image: np.ndarray) -> np.ndarray:
+    """Of two beams that are turned around after the second step."""
+    [memory] = model.encode(image)
+    state, found = model.start(memory, 2), []
+    for number, tokens in enumerate(TOKENS):
+        values, state = model.step(np.array(tokens), memory, state)
+        found.append(values)
+        if number == 1:
+            state = model.reorder(state, np.array([1, 0]))
+    return np.stack(found)
+
+
+@pytest.mark.parametrize(
+    "checkpoint",
+    [synthetic.checkpoint(), recurrent.checkpoint("abm"), recurrent.checkpoint("coverage")],
+    ids=["edge", "abm", "coverage"],
+)
+def test_as_published_it_computes_the_same(checkpoint: Checkpoint) -> None:
+    own = preprocessing(checkpoint.recipe.rendering)
+    image = prepare_image(synthetic.expressions(1)[0].source, own)
+    expected = log_probs(TorchModel(checkpoint.trained_network()), image)
+    found = log_probs(stepwise(checkpoint.trained_network()), image)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def graphs() -> dict[str, bytes]:
+    """A pair of the tiny transformer."""
+    checkpoint = synthetic.checkpoint()
+    return pair_graphs(checkpoint.trained_network(), checkpoint.vocabulary)
+
+
+def test_a_pair_of_graphs_computes_the_same(
+    tmp_path: Path, tiny_bundle: Bundle, graphs: dict[str, bytes]
+) -> None:
+    checkpoint = synthetic.checkpoint()
+    network = checkpoint.trained_network()
+    own = preprocessing(checkpoint.recipe.rendering)
+    image = prepare_image(synthetic.expressions(1)[0].source, own)
+    for int8 in (False, True):
+        folder = tmp_path / f"pair-{int8}"
+        write_pair(graphs, checkpoint.vocabulary, folder, int8)
+        found = log_probs(PairModel(folder, len(checkpoint.vocabulary), 1), image)
+        expected = log_probs(TorchModel(network), image)
+        np.testing.assert_allclose(found, expected, atol=0.5 if int8 else 1e-4)
+    peer = OnnxPair(
+        tmp_path / "pair-False", tiny_bundle.manifest.vocabulary, own, trained=False, beams=2
+    )
+    caption = ("x", "^", "2")
+    reading = peer.load()(Formula("a", synthetic.expressions(1)[0].source, caption))
+    assert (reading.steps, len(reading.tokens)) == (4, 3)
+    assert peer.configuration.label.startswith("pair-False (prefix re-fed), onnxruntime fp32")
+    with pytest.raises(DataError, match="found a recurrent decoder"):
+        pair_graphs(recurrent.checkpoint("abm").trained_network(), checkpoint.vocabulary)
+    with pytest.raises(BundleError, match="found none; a pair is a folder"):
+        PairModel(tmp_path / "no", 3, 1)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_peer_with_weights_reads_and_random_ones_write_so_much(
+    tmp_path: Path, tiny_bundle: Bundle, beams: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from inktex.training import recipes
+
+    checkpoint = recurrent.checkpoint("abm")
+    checkpoint.save(tmp_path / "abm.safetensors")
+    manifest = tiny_bundle.manifest
+    peer = EagerPeer(
+        "abm", tmp_path / "abm.safetensors", manifest.vocabulary, manifest.preprocessing, beams
+    )
+    expression = synthetic.expressions(1)[0]
+    formula = Formula("a", expression.source, expression.caption)
+    assert peer.trained
+    assert peer.load()(formula).total_ms > 0
+    monkeypatch.setitem(recipes.RECIPES, "abm", lambda: checkpoint.recipe)
+    random = EagerPeer("abm", None, checkpoint.vocabulary, manifest.preprocessing, beams)
+    reading = random.load()(formula)
+    assert reading.steps == len(expression.caption) + 1
+    assert len(reading.tokens) == len(expression.caption)
+    assert set(reading.stages_ms) >= {"encode", "step", "search"}
+    with pytest.raises(DataError, match="expected a caption"):
+        random.load()(Formula("a", expression.source))
+
+
+def test_packages_read_images(monkeypatch: pytest.MonkeyPatch, formulas: list[Formula]) -> None:
+    seen: list[bytes] = []
+
+    class Model:
+        def __call__(self, image: bytes) -> tuple[str, float]:
+            seen.append(image)
+            return "x^2", 0.1
+
+    module = ModuleType("rapid_latex_ocr")
+    module.LaTeXOCR = Model  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "rapid_latex_ocr", module)
+    reading = PackagePeer("rapid_latex_ocr").load()(formulas[0])
+    assert reading.tokens == ("x", "^", "{", "2", "}")
+    assert seen[0].startswith(b"\x89PNG")
+    monkeypatch.setitem(sys.modules, "pix2tex", None)
+    with pytest.raises(RuntimeUnavailable, match="pip install pix2tex"):
+        PackagePeer("pix2tex").load()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("abm", "say --random-weights"),
+        ("abm,beam=0", "a whole number > 0"),
+        ("abm,beams=3", "settings out of from, beam"),
+        ("pair", "the folder of the pair"),
+        ("wap", "expected one of edge, coverage"),
+    ],
+)
+def test_wrong_names_are_told(tiny_bundle: Bundle, text: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        peer_of(text, tiny_bundle, random_weights=False)
+
+
+def test_peers_by_name(tiny_bundle: Bundle) -> None:
+    labels = [
+        peer_of(text, tiny_bundle, random_weights=True).configuration.label
+        for text in ("abm,beam=10", "pair,from=comer,precision=int8", "pix2tex")
+    ]
+    assert labels == [
+        "abm, PyTorch eager fp32, 1 thread, beam 10",
+        "comer (prefix re-fed), onnxruntime int8, 1 thread, greedy",
+        "pix2tex, PyTorch eager fp32, 1 thread, greedy",
+    ]
+
+
+def test_peers_take_part_in_a_run(
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    inktex: Callable[..., Result],
+    graphs: dict[str, bytes],
+) -> None:
+    write_pair(graphs, synthetic.checkpoint().vocabulary, tmp_path / "p")
+    done = inktex(
+        *("bench", tiny_bundle.path, "--peer", f"pair,from={tmp_path / 'p'}", "--random-weights"),
+        *("--limit", 2, "--samples", 2, "--seconds", 0, "--repeats", 1, "--part", "stream"),
+        *("--beam", 1, "--precision", "fp32", "--runtime", "onnxruntime"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "p (prefix re-fed), onnxruntime fp32, 1 thread, greedy" in done.stdout
+    assert "| not trained | not trained |" in done.stdout
+    assert "random weights" in done.stdout
