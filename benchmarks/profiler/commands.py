@@ -106,6 +106,10 @@ def bench() -> None:
     help="How often to load everything anew; what differs between repeats is noise.",
 )  # fmt: skip
 @click.option(
+    "--warm-up", type=click.IntRange(min=0), default=10, show_default=True, metavar="N",
+    help="Formulas to read before, in each repeat, that do not count.",
+)  # fmt: skip
+@click.option(
     "--part", "parts", callback=names, default="all", show_default=True, metavar="LIST",
     help="What to measure: stream (one formula after the other), live (after every stroke), start "
     "(fresh processes), offline (throughput, batches, energy), roofline (operations, peaks).",
@@ -131,6 +135,7 @@ def run(
     samples: int,
     seconds: float,
     repeats: int,
+    warm_up: int,
     parts: tuple[str, ...],
     json_file: Path | None,
     html_file: Path | None,
@@ -173,7 +178,7 @@ def run(
         precisions=precisions,
         threads=threads,
         beams=beams,
-        effort=Effort(samples, seconds, repeats),
+        effort=Effort(samples, seconds, repeats, warm_up),
         constrain=grammar,
         baselines=baselines or ((),),
         parts=PARTS if "all" in parts else parts,

@@ -11,6 +11,7 @@ from .measurement import Measurement
 
 _FEWEST = 5  # formulas from which a law is fitted
 _KILOPIXEL = 1e3
+_OVER_THREADS = "encoder over threads"
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,14 @@ class Growth:
     @property
     def law(self) -> str:
         """To read."""
-        sign = "/" if self.what == "encoder over threads" else "·"
+        sign = "/" if self.what == _OVER_THREADS else "·"
         joined = "-" if self.slope < 0 else "+"
         text = f"{self.fixed:.3g} {joined} {abs(self.slope):.3g} {sign} {self.x} ms"
         return text if self.exponent is None else f"{text}; as {self.x} ^ {self.exponent:.2f}"
 
     def at(self, x: float) -> float:
         """The law's value."""
-        return self.fixed + (self.slope / x if self.what == "encoder over threads" else
-                             self.slope * x)  # fmt: skip
+        return self.fixed + self.slope * (1 / x if self.what == _OVER_THREADS else x)
 
 
 def growths(measurements: Sequence[Measurement]) -> list[Growth]:
@@ -85,7 +85,7 @@ def growths(measurements: Sequence[Measurement]) -> list[Growth]:
         inverse = [(1 / each.configuration.threads, each.stages_ms["encode"]) for each in group]
         one = group[0].configuration
         label = f"{one.runtime} {one.precision}, {one.search}"
-        law = _fitted("encoder over threads", label, "threads", "encoder, ms", inverse, 2)
+        law = _fitted(_OVER_THREADS, label, "threads", "encoder, ms", inverse, 2)
         if law is not None:
             points = [(1 / x, y) for x, y in law.points]
             found.append(replace(law, exponent=None, points=points))

@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ...core.bundle import Bundle
-from ...core.errors import DataError, InktexError
+from ...core.errors import DataError, InktexError, InputError, RuntimeUnavailable
 from ...runtimes.catalogue import statuses
 from ...runtimes.processors import available_processors
 from ..formulas import Formula, spread
@@ -36,6 +36,7 @@ _FEW = 20  # formulas that a fresh process reads, and that are written live
 _OFFLINE = 100
 _BATCHED = 48
 _COUNTED = 8
+_TRIED = 3
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,12 @@ class _Run:
             )
             for each, threads, beams in product(found, plan.threads, plan.beams)
         ]
+        self.own = [each for each in self.own if not self._refused(each, notes)]
         self.contenders: list[Contender] = [*self.own, *peers]
+        if not self.own:
+            raise RuntimeUnavailable(
+                f"{bundle.path}: nothing of what was asked for reads anything: {'; '.join(notes)}"
+            )
         everything = [each.configuration for each in self.contenders]
         self.bases = [baselines(everything, words) for words in plan.baselines]
         self.readable = list(data.formulas)
@@ -172,6 +178,19 @@ class _Run:
             plan.effort,
             notes,
         )
+
+    def _refused(self, contender: BundleContender, notes: list[str]) -> bool:
+        """Whether a configuration reads nothing, as a runtime does that was exported for fewer
+        beams; why is noted. It would have every formula left out for all."""
+        reader = contender.load()
+        for formula in self.data.formulas[:_TRIED]:
+            try:
+                reader(formula)
+                return False
+            except InputError as error:
+                reason = str(error)
+        notes.append(f"{contender.configuration.label} is left out: {reason}")
+        return True
 
     def all(self) -> Profile:
         profile, gpus = self.profile, Nvml.found()

@@ -10,6 +10,8 @@ from click.testing import Result
 from inktex.benchmarks.formulas import Formula, write_files
 from inktex.benchmarks.profiler.profile import Profile
 from inktex.core.bundle import Bundle
+from inktex.core.errors import InputError
+from inktex.runtimes.onnx_runtime import OnnxRuntimeModel
 
 QUICK = ("--samples", 4, "--seconds", 0, "--repeats", 2, "--limit", 2)
 
@@ -52,6 +54,26 @@ def test_a_whole_run(
     compared = inktex("bench", "compare", tmp_path / "a.json", tmp_path / "a.json", "--strict")
     assert compared.exit_code == 0, compared.output
     assert "unknown: one repeat" in compared.stdout
+
+
+def test_a_configuration_that_reads_nothing_is_left_out(
+    tiny_bundle: Bundle,
+    files: Path,
+    inktex: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise InputError("beams: expected at most 1")
+
+    monkeypatch.setattr(OnnxRuntimeModel, "reorder", refuse)  # which greedy search never calls
+    arguments = ("bench", tiny_bundle.path, "--data", files, *QUICK, "--part", "stream")
+    done = inktex(*arguments, "--precision", "fp32", "--beam", "1,3")
+    assert done.exit_code == 0, done.output
+    assert "onnxruntime fp32, 1 thread, beam 3 is left out: beams: expected" in done.stdout
+    assert "| onnxruntime fp32, 1 thread, greedy |" in done.stdout
+    done = inktex(*arguments, "--precision", "fp32", "--beam", "3")
+    assert done.exit_code == 2
+    assert "reads anything" in done.stderr
 
 
 def test_a_regression_is_status_1_when_asked_for(
