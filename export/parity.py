@@ -47,6 +47,12 @@ TOLERANCES = {
     "fp32": Tolerance(2e-3, 0.99),
     "fp16": Tolerance(0.5, 0.95),
     "int8": Tolerance(None, 0.85),
+    "int8-arm": Tolerance(None, 0.85),
+    "dynamic8": Tolerance(None, 0.85),
+    "weights8": Tolerance(None, 0.85),
+    "palette6": Tolerance(None, 0.85),
+    "weights4": Tolerance(None, 0.5),
+    "palette4": Tolerance(None, 0.5),
 }
 
 
@@ -187,6 +193,21 @@ def _onnx_graph(data: bytes) -> Graph:
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+
+def model_of(bundle: Bundle, variant: Variant) -> StepModel[Any, Any]:
+    """A variant on its own adapter, or, where that cannot run here, its graphs as `graphs_of`
+    runs them; on one thread.
+
+    Raises:
+        ExportError: nothing here can run it.
+    """
+    from ..runtimes import choose
+
+    try:
+        return choose(bundle, variant.target, variant.precision, threads=1)[1]
+    except RuntimeUnavailable:
+        return _model_of(bundle, variant, graphs_of(bundle, variant))
 
 
 def compare_with_torch(
@@ -423,15 +444,9 @@ def _agreement(
     ink: Sequence[Expression],
 ) -> Agreement:
     """Formulas decoded greedily and without grammar, by torch and by the variant's own adapter."""
-    from ..runtimes import choose
-
     if not ink:
         return Agreement()
-    model: StepModel[Any, Any]
-    try:
-        model = choose(bundle, variant.target, variant.precision, threads=1)[1]
-    except RuntimeUnavailable:
-        model = _model_of(bundle, variant, graphs_of(bundle, variant))
+    model = model_of(bundle, variant)
     vocabulary = bundle.manifest.vocabulary
     found = Agreement()
     for expression in ink:

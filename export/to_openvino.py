@@ -12,11 +12,12 @@ from ..core.errors import ExportError, RuntimeUnavailable
 from ..core.interface import GraphSpec
 
 
-def to_openvino(model: onnx.ModelProto, spec: GraphSpec) -> dict[str, bytes]:
-    """The files of the graph, by name: `graph.xml` and `graph.bin`, weights in float32.
+def to_openvino(model: onnx.ModelProto, spec: GraphSpec, half: bool = False) -> dict[str, bytes]:
+    """The files of the graph, by name: `graph.xml` and `graph.bin`, weights as they are.
 
     Args:
         spec: the interface that it must have.
+        half: whether weights in float32 are stored in float16.
 
     Raises:
         RuntimeUnavailable: openvino is not installed.
@@ -39,7 +40,7 @@ def to_openvino(model: onnx.ModelProto, spec: GraphSpec) -> dict[str, bytes]:
             raise ExportError(f"expected the tensors {expected} for OpenVINO, found {found}")
     with tempfile.TemporaryDirectory(prefix="inktex-") as place:
         path = Path(place) / "graph.xml"
-        openvino.save_model(converted, path, compress_to_fp16=False)
+        openvino.save_model(converted, path, compress_to_fp16=half)
         return {file.name: file.read_bytes() for file in sorted(Path(place).iterdir())}
 
 
