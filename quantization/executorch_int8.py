@@ -14,35 +14,21 @@ from torch import nn
 from ..core.errors import RuntimeUnavailable
 
 
-def static_int8(
+def int8(
     images: Sequence[NDArray[np.float32]], kept: Collection[str]
 ) -> Callable[[nn.Module], nn.Module]:
-    """What quantises an exported encoder: signed activations and weights, per channel, with ranges
-    from histograms of the activations.
+    """What quantises an exported graph: convolutions statically, signed and per channel, with
+    ranges from histograms of their inputs and outputs; products with 8-bit weights, whose
+    activations become so while they run.
 
     Args:
-        images: to calibrate with, float32 [1, 1, h, w] each.
+        images: to calibrate with, float32 [1, 1, h, w] each; none for a step, which has no
+            convolution with constant weights.
         kept: modules of the network, by name, that stay in float32.
 
     Raises:
         RuntimeUnavailable: executorch or torchao is not installed.
     """
-
-    def calibrate(module: nn.Module) -> None:
-        for image in images:
-            module(torch.from_numpy(image))
-
-    return _quantiser(calibrate, kept, dynamic=False)
-
-
-def dynamic_int8(kept: Collection[str]) -> Callable[[nn.Module], nn.Module]:
-    """What quantises an exported step: weights of 8 bits, activations while it runs."""
-    return _quantiser(lambda module: None, kept, dynamic=True)
-
-
-def _quantiser(
-    calibrate: Callable[[nn.Module], None], kept: Collection[str], dynamic: bool
-) -> Callable[[nn.Module], nn.Module]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -63,12 +49,17 @@ def _quantiser(
         return not any(path.split("'].")[-1] in modules for path, _ in stack.values())
 
     def quantize(module: nn.Module) -> nn.Module:
-        config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
-        quantizer = XNNPACKQuantizer().set_global(config)
-        quantizer.set_filter_function(wanted)
+        quantizer = XNNPACKQuantizer().set_filter_function(wanted)
+        for operator, dynamic in (
+            (torch.ops.aten.conv2d.default, False),
+            (torch.ops.aten.linear.default, True),
+        ):
+            config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
+            quantizer.set_operator_type(operator, config)
         with torch.no_grad():
             watched = prepare_pt2e(module, quantizer)
-            calibrate(watched)
+            for image in images:
+                watched(torch.from_numpy(image))
             converted: nn.Module = convert_pt2e(watched)
         return converted
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -188,18 +188,18 @@ def _executorch(source: QuantizationSource) -> Quantizer:
     def make(kept: Collection[str]) -> tuple[Variant, Files]:
         limits = limits_of(interface, manifest.decoding.max_length)
         variant = Variant("executorch", "int8", "encoder.int8.pte", "step.int8.pte", limits=limits)
-        static = executorch_int8.static_int8(source.images, kept)
-        dynamic = executorch_int8.dynamic_int8(kept)
-        parts: list[tuple[str, nn.Module, GraphSpec, Any]] = [
-            (variant.encoder, EncoderGraph(network), interface.encoder, static),
-            (variant.step, StepGraph(network), interface.step, dynamic),
+        parts: list[tuple[str, nn.Module, GraphSpec, Sequence[Any]]] = [
+            (variant.encoder, EncoderGraph(network), interface.encoder, source.images),
+            (variant.step, StepGraph(network), interface.step, ()),
         ]
         return variant, {
-            name: to_executorch(module, example_inputs(spec), spec, limits, quantize)
-            for name, module, spec, quantize in parts
+            name: to_executorch(
+                module, example_inputs(spec), spec, limits, executorch_int8.int8(images, kept)
+            )
+            for name, module, spec, images in parts
         }
 
-    form = "encoder static S8S8, per channel, ranges of histograms; step dynamic"
+    form = "convolutions static S8S8, per channel, ranges of histograms; products dynamic"
     return Quantizer("executorch int8", form, (*encoder, *step), make)
 
 
