@@ -86,7 +86,10 @@ def to_executorch(
             )
             if quantize is not None:
                 program = torch.export.export(
-                    quantize(program.module()), tuple(inputs), dynamic_shapes=axes, strict=False
+                    quantize(program.module()),
+                    tuple(inputs),
+                    dynamic_shapes=tuple(shapes),  # what it takes together is apart now
+                    strict=False,
                 )
             lowered = to_edge_transform_and_lower(
                 program,

@@ -33,6 +33,13 @@ def to_openvino(model: onnx.ModelProto, spec: GraphSpec, half: bool = False) -> 
         converted = openvino.Core().read_model(model.SerializeToString(), b"")
     except RuntimeError as error:
         raise ExportError(f"OpenVINO cannot read {model.graph.name}: {error}") from error
+    return openvino_files(converted, spec, half)
+
+
+def openvino_files(converted: Any, spec: GraphSpec, half: bool = False) -> dict[str, bytes]:
+    """The files of OpenVINO's own model; arguments and errors as of `to_openvino`."""
+    import openvino
+
     for wanted, ports in ((spec.inputs, converted.inputs), (spec.outputs, converted.outputs)):
         found = [_told(port) for port in ports]
         expected = [(each.name, each.dtype, _sizes(each.shape)) for each in wanted]

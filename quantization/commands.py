@@ -25,8 +25,8 @@ _COUNT = click.IntRange(min=1)
     default="int8",
     show_default=True,
     metavar="LIST",
-    help="int8; int8-arm, dynamic8; weights8, weights4, palette6, palette4 (the weights alone); "
-    "fp16.",
+    help="int8; int8-arm, dynamic8, int8-nncf; weights8, weights4, palette6, palette4 (the weights "
+    "alone); fp16.",
 )
 @click.option(
     "--targets",
@@ -126,7 +126,7 @@ def quantize(
     for name, record in result.manifest.files.items():
         click.echo(f"{record.size:>12,}  {output / name}")
     for variant in result.manifest.variants:
-        told = variant.exp_rate.get("validation")
+        told = variant.exp_rate.get("quantization")
         if isinstance(told, dict):
             low, high = told["drop_interval"]
             click.echo(

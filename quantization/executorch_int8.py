@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.errors import RuntimeUnavailable
 
 
 def int8(
-    images: Sequence[NDArray[np.float32]], kept: Collection[str]
+    examples: Sequence[Mapping[str, Tensor]], kept: Collection[str]
 ) -> Callable[[nn.Module], nn.Module]:
     """What quantises an exported graph: convolutions statically, signed and per channel, with
     ranges from histograms of their inputs and outputs; products with 8-bit weights, whose
     activations become so while they run.
 
     Args:
-        images: to calibrate with, float32 [1, 1, h, w] each; none for a step, which has no
-            convolution with constant weights.
+        examples: inputs by name, to calibrate with; one is enough where there is no convolution.
         kept: modules of the network, by name, that stay in float32.
 
     Raises:
@@ -45,6 +42,10 @@ def int8(
     modules = {f"network.{name}" for name in kept}
 
     def wanted(node: Any) -> bool:
+        if any("sym_size" in str(user.target) for user in node.users):
+            # XNNPACK leaves an operator to others whose result is asked for its size, and they know
+            # no 8 bits
+            return False
         stack = node.meta.get("nn_module_stack") or {}
         return not any(path.split("'].")[-1] in modules for path, _ in stack.values())
 
@@ -58,8 +59,8 @@ def int8(
             quantizer.set_operator_type(operator, config)
         with torch.no_grad():
             watched = prepare_pt2e(module, quantizer)
-            for image in images:
-                watched(torch.from_numpy(image))
+            for example in examples:
+                watched(*example.values())
             converted: nn.Module = convert_pt2e(watched)
         return converted
 

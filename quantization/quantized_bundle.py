@@ -143,7 +143,7 @@ def _exp_rate(control: Control | None) -> Mapping[str, Any]:
     if control is None:
         return {}
     return {
-        "validation": {
+        "quantization": {
             "count": control.drop.count,
             "exact": control.exact,
             "drop": control.drop.points,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import onnx
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..core.errors import QuantizationError
 from ..core.interface import GraphSpec
@@ -16,9 +17,10 @@ from ..core.manifest import Variant
 from ..export.graphs import EncoderGraph, StepGraph
 from ..export.targets import coreml_variant, example_inputs, limits_of
 from ..export.to_executorch import to_executorch
-from ..export.to_openvino import to_openvino
+from ..export.to_openvino import openvino_files, to_openvino
 from ..export.to_tensorrt import ask_the_parser, to_float16, to_tensorrt
 from . import coreml_weights, executorch_int8
+from .nncf_int8 import nncf_int8
 from .onnx_int8 import (
     DYNAMIC_OPERATORS,
     SIGNED,
@@ -157,6 +159,29 @@ def _openvino(source: QuantizationSource, precision: str) -> Quantizer:
     return Quantizer(f"openvino {precision}", *forms[precision], make)
 
 
+def _openvino_by_nncf(source: QuantizationSource) -> Quantizer:
+    """For OpenVINO, by its own quantiser: to compare with."""
+
+    def make(kept: Collection[str]) -> tuple[Variant, Files]:
+        return nncf_variant(source, nncf_int8(source.encoder, source.images))
+
+    return Quantizer("openvino int8-nncf", "encoder by NNCF; step weights alone", (), make)
+
+
+def nncf_variant(source: QuantizationSource, encoder: Any) -> tuple[Variant, Files]:
+    """The variant with an encoder that NNCF has made."""
+    interface = source.bundle.manifest.interface
+    names = ("encoder.int8-nncf.openvino", "step.int8-nncf.openvino")
+    step = to_openvino(weights8(source.step), interface.step)
+    return Variant("openvino", "int8-nncf", *names), {
+        f"{name}/{file}": data
+        for name, files in zip(
+            names, (openvino_files(encoder, interface.encoder), step), strict=True
+        )
+        for file, data in files.items()
+    }
+
+
 def _tensorrt(source: QuantizationSource) -> Quantizer:
     """For TensorRT: the encoder as Q/DQ, all else of it in float32; the step in float16."""
     layers = tuple(layers_of(source.encoder, STATIC_OPERATORS))
@@ -188,15 +213,17 @@ def _executorch(source: QuantizationSource) -> Quantizer:
     def make(kept: Collection[str]) -> tuple[Variant, Files]:
         limits = limits_of(interface, manifest.decoding.max_length)
         variant = Variant("executorch", "int8", "encoder.int8.pte", "step.int8.pte", limits=limits)
-        parts: list[tuple[str, nn.Module, GraphSpec, Sequence[Any]]] = [
-            (variant.encoder, EncoderGraph(network), interface.encoder, source.images),
-            (variant.step, StepGraph(network), interface.step, ()),
+        images = [{interface.image: torch.from_numpy(image)} for image in source.images]
+        parts: list[tuple[str, nn.Module, GraphSpec, Sequence[Mapping[str, Tensor]]]] = [
+            (variant.encoder, EncoderGraph(network), interface.encoder, images),
+            # its activations have no ranges, but its weights are looked at in a run
+            (variant.step, StepGraph(network), interface.step, [example_inputs(interface.step)]),
         ]
         return variant, {
             name: to_executorch(
-                module, example_inputs(spec), spec, limits, executorch_int8.int8(images, kept)
+                module, example_inputs(spec), spec, limits, executorch_int8.int8(examples, kept)
             )
-            for name, module, spec, images in parts
+            for name, module, spec, examples in parts
         }
 
     form = "convolutions static S8S8, per channel, ranges of histograms; products dynamic"
@@ -226,7 +253,10 @@ FORMS: dict[str, dict[str, Callable[[QuantizationSource], Quantizer]]] = {
         "weights4": partial(_onnx_weights, bits=4),
         "fp16": _onnx_half,
     },
-    "openvino": {name: partial(_openvino, precision=name) for name in ("int8", "weights8", "fp16")},
+    "openvino": {
+        **{name: partial(_openvino, precision=name) for name in ("int8", "weights8", "fp16")},
+        "int8-nncf": _openvino_by_nncf,
+    },
     "tensorrt": {"int8": _tensorrt},
     "executorch": {"int8": _executorch},
     "coreml": {

@@ -77,9 +77,13 @@ class Trials:
 
     def right(self, variant: Variant, files: Files) -> list[bool]:
         """For every formula whether a variant reads it right."""
-        with self.opened(variant, files) as (bundle, model):
-            recognizer = Recognizer(model, bundle.manifest)
-            readings = read_all(recognizer, self.samples, beam=self.beams)
+        with self.opened(variant, files) as (_, model):
+            return self.right_with(model, self.samples)
+
+    def right_with(self, model: StepModel[Any, Any], samples: Sequence[Sample]) -> list[bool]:
+        """For each of some samples whether a model reads it right."""
+        recognizer = Recognizer(model, self.bundle.manifest)
+        readings = read_all(recognizer, samples, beam=self.beams)
         return [each.tokens == each.caption for each in readings]
 
     def reference_right(self) -> list[bool]:
