@@ -150,8 +150,10 @@ def sensitivities(
 ) -> list[Sensitivity]:
     """Of every layer, those that hurt most first; of the first few the drop of ExpRate too."""
     found = []
-    with Progress(len(quantizer.layers), "layers quantised alone") as progress:
-        for layer in quantizer.layers:
+    layers = quantizer.layers
+    quantizer = quantizer.stand_in or quantizer
+    with Progress(len(layers), "layers quantised alone") as progress:
+        for layer in layers:
             made: dict[str, Any] = record.get(
                 f"{quantizer.name} agreement {layer}",
                 lambda layer=layer: asdict(  # type: ignore[misc]

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..core.bundle import Bundle, write_bundle
-from ..core.errors import BundleError, QuantizationError
+from ..core.bundle import Bundle, check_replaceable, write_bundle
+from ..core.errors import QuantizationError
 from ..core.manifest import Variant
 from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression, fingerprint
@@ -86,7 +86,7 @@ def quantize_bundle(
         BundleError: there is something else at `path`.
     """
     check_not_quantized(bundle)
-    _check_output(path)
+    check_replaceable(path)
     images = calibration_images(bundle, calibration, settings.samples, settings.seed)
     source = QuantizationSource(bundle, images, settings.method, settings.seed, checkpoint)
     # what cannot be made says so before anything is measured
@@ -173,16 +173,3 @@ def _question(
         ],
         "onnxruntime": version("onnxruntime"),
     }
-
-
-def _check_output(path: Path) -> None:
-    """Before minutes are spent: is there a bundle to replace, or nothing, at `path`?"""
-    if (
-        path.exists()
-        and not (path / "manifest.json").is_file()
-        and (not path.is_dir() or any(path.iterdir()))
-    ):
-        raise BundleError(
-            f"{path}: expected a bundle to replace or nothing, found something else; name another "
-            "directory or remove it"
-        )

@@ -112,3 +112,17 @@ def test_the_least_count_is_found_in_few_trials(wanted: int) -> None:
 
     assert least_count(45, holds) == wanted
     assert len(set(asked)) <= 13
+
+
+def test_what_takes_long_to_make_has_a_stand_in_for_its_layers() -> None:
+    made: list[int] = []
+
+    def slowly(kept: Collection[str]) -> tuple[Variant, Files]:
+        made.append(len(kept))
+        return make(kept)
+
+    slow = Quantizer("executorch int8", "made up", LAYERS, slowly, stand_in=QUANTIZER)
+    trials: Any = MadeTrials()
+    found = control_accuracy(slow, trials, Record(None, {}), 0.5)
+    assert found.kept == ("layer3", "layer11")
+    assert made == [0, 1, 2]
