@@ -12,19 +12,19 @@ TEXT = """
 <ir_version: 10, opset_import: ["": 18]>
 g (float[n, 1, 8, 8] x, int64[n] t) => (float[n, 5] y)
 {
-    seen = Conv <pads = [1, 1, 1, 1]> (x, network.first.weight)
-    deep = Conv (seen, network.second.weight)
+    seen = Conv <pads = [1, 1, 1, 1]> (x, first_weight)
+    deep = Conv (seen, second_weight)
     flat = Flatten (deep)
-    wide = MatMul (flat, network.third.weight)
-    row = Gather (network.table.weight, t)
+    wide = MatMul (flat, third_weight)
+    row = Gather (table_weight, t)
     both = Add (wide, row)
-    y = Gemm <transB = 1> (both, network.last.weight, b)
+    y = Gemm <transB = 1> (both, last_weight, b)
 }
 """
 SHAPES = {
     "network.first.weight": (7, 1, 3, 3),
-    "network.second.weight": (33, 7, 8, 8),
-    "network.third.weight": (33, 41),
+    "network.second.weight": (130, 7, 8, 8),
+    "network.third.weight": (130, 41),
     "network.table.weight": (30, 41),
     "network.last.weight": (5, 41),
     "b": (5,),
@@ -40,6 +40,9 @@ def model() -> onnx.ModelProto:
         made.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     for node in made.graph.node:
         node.name = node.output[0]
+        for number, name in enumerate(node.input):
+            if name.endswith("_weight"):  # no dots in the language of the parser
+                node.input[number] = f"network.{name.removesuffix('_weight')}.weight"
     return made
 
 
@@ -53,10 +56,12 @@ def run(model: onnx.ModelProto) -> NDArray[np.float32]:
     return found
 
 
-@pytest.mark.parametrize(("rewrite", "error"), [(weights8, 0.01), (weights4, 0.12)])
+@pytest.mark.parametrize(("rewrite", "error"), [(weights8, 0.02), (weights4, 0.2)])
 def test_products_and_tables_compute_nearly_the_same(
     model: onnx.ModelProto, rewrite: object, error: float
 ) -> None:
+    """Normal weights, whose greatest are 3 (of 32: 2) times their spread, lose 0.7 (7) % in each of
+    three layers."""
     assert callable(rewrite)
     exact, found = run(model), run(rewrite(model))
     assert not np.array_equal(exact, found)
