@@ -10,6 +10,7 @@ import click
 
 from . import options
 from .accuracy_commands import accuracy, robustness
+from .quantization_commands import calibration, quantization
 from .reporting import begin, end, precisions_of, variants_of
 from .training_commands import fold, steps, study, training_speed
 
@@ -18,8 +19,9 @@ _PATH = click.Path(path_type=Path)
 
 @click.group()
 def benchmark() -> None:
-    """Measure a bundle: accuracy, robustness, memory, start, throughput, size; a
-    checkpoint: fold, steps; trainings: study, training-speed.
+    """Measure a bundle: accuracy, robustness, memory, start, throughput, size; what quantisation
+    does to it: quantization, calibration; a checkpoint: fold, steps; trainings: study,
+    training-speed.
 
     What recognition costs by stage, and on other machines: `inktex bench`. Tables come out as
     Markdown, on standard output; progress on standard error. DATA is an ink set
@@ -235,5 +237,8 @@ def size(bundle: Path, install: str | None, json_file: Path | None) -> None:
     end(report, json_file, **found)
 
 
-for _command in (accuracy, robustness, fold, steps, study, training_speed):
+for _command in (
+    *(accuracy, robustness, quantization, calibration),
+    *(fold, steps, study, training_speed),
+):
     benchmark.add_command(_command)

@@ -49,7 +49,7 @@ def load_formulas(data: Path, limit: int | None = None) -> list[Formula]:
         DataError: there are none at `data`.
     """
     if data.suffix == SUFFIX:
-        formulas = [_formula(each) for each in load_inkset(data)]
+        formulas = [formula_of(each) for each in load_inkset(data)]
     else:
         formulas = [Formula(name, content) for name, content in _files(data)]
     if not formulas:
@@ -60,7 +60,8 @@ def load_formulas(data: Path, limit: int | None = None) -> list[Formula]:
     return spread(formulas, limit)
 
 
-def _formula(expression: Expression) -> Formula:
+def formula_of(expression: Expression) -> Formula:
+    """An expression of an ink set: its strokes, or its image as a PNG, dark on light."""
     caption = expression.caption or None
     if expression.image is None:
         return Formula(f"{expression.identifier}.inkml", expression.source, caption)

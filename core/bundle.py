@@ -48,6 +48,7 @@ __all__ = [
     "StateSpec",
     "TensorSpec",
     "Variant",
+    "check_replaceable",
     "golden_npz",
     "write_bundle",
 ]
@@ -189,11 +190,7 @@ def write_bundle(
             bundle at `path`.
     """
     path = Path(path)
-    if path.is_symlink() or (path.exists() and not _replaceable(path)):
-        raise BundleError(
-            f"{path}: expected a bundle to replace or nothing, found something else; "
-            "name another directory or remove it"
-        )
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
     old = path.parent / f"{fresh.name}.old"
@@ -221,6 +218,16 @@ def write_bundle(
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
     return Bundle.open(path)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise BundleError where there is something at `path` that `write_bundle` would not replace:
+    worth asking before much is computed."""
+    if path.is_symlink() or (path.exists() and not _replaceable(path)):
+        raise BundleError(
+            f"{path}: expected a bundle to replace or nothing, found something else; "
+            "name another directory or remove it"
+        )
 
 
 def golden_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:

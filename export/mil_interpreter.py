@@ -97,7 +97,10 @@ class MilProgram:
                 name: value(each) for name, each in operation.inputs.items() if each is not None
             }
             found: Any
-            if operation.op_type == "read_state":
+            if operation.op_type.startswith("constexpr_"):
+                # weights of few bits: what they stand for does not depend on the input
+                found = operation.materialized_val_inference()
+            elif operation.op_type == "read_state":
                 found = state[given["input"]]
             elif operation.op_type == "coreml_update_state":
                 found = state[given["state"]] = np.asarray(given["value"], np.float16)

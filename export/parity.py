@@ -10,18 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from ..core.bundle import Bundle
-from ..core.errors import RuntimeUnavailable
 from ..core.manifest import Variant
 from ..core.recognizer import prepare_image, read_plainly
 from ..core.step_model import StepModel
 from ..core.vocabulary import Vocabulary
-from ..runtimes.graph_model import Arrays, GraphModel, Graphs
+from ..runtimes.graph_model import Arrays, Graphs
 from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression
 from ..training.recognizer import STRIDE
 from .graphs import EncoderGraph, StepGraph, read_greedily
 from .parity_report import TOLERANCES, Agreement, Differences, ParityReport
-from .plain_graphs import graphs_of, told
+from .plain_graphs import graphs_of, model_of, plain_model, told
 
 
 def compare_with_torch(
@@ -94,7 +93,7 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
         if token == vocabulary.eos:
             break
         written.append(token)
-    model = _model_of(bundle, variant, graphs)
+    model = plain_model(bundle, variant, graphs)
     forced = _forced(model, golden["encoder.images"], wanted, vocabulary)
     return ParityReport(
         told(bundle, variant),
@@ -173,15 +172,9 @@ def _agreement(
     ink: Sequence[Expression],
 ) -> Agreement:
     """Formulas decoded greedily and without grammar, by torch and by the variant's own adapter."""
-    from ..runtimes import choose
-
     if not ink:
         return Agreement()
-    model: StepModel[Any, Any]
-    try:
-        model = choose(bundle, variant.target, variant.precision, threads=1)[1]
-    except RuntimeUnavailable:
-        model = _model_of(bundle, variant, graphs_of(bundle, variant))
+    model = model_of(bundle, variant)
     vocabulary = bundle.manifest.vocabulary
     found = Agreement()
     for expression in ink:
@@ -191,10 +184,6 @@ def _agreement(
         forced = _forced(model, image, reference.tokens, vocabulary)
         found += Agreement.of(written.tokens, reference.tokens, forced)
     return found
-
-
-def _model_of(bundle: Bundle, variant: Variant, graphs: Graphs) -> GraphModel:
-    return GraphModel(bundle.manifest, graphs, variant.limits, image_sizes=variant.image_sizes)
 
 
 def _forced(

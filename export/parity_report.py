@@ -30,6 +30,13 @@ TOLERANCES = {
     "fp32": Tolerance(2e-3, 0.99),
     "fp16": Tolerance(0.5, 0.95),
     "int8": Tolerance(None, 0.85),
+    "int8-nncf": Tolerance(None, 0.85),
+    "int8-arm": Tolerance(None, 0.85),
+    "dynamic8": Tolerance(None, 0.85),
+    "weights8": Tolerance(None, 0.85),
+    "palette6": Tolerance(None, 0.85),
+    "weights4": Tolerance(None, 0.5),
+    "palette4": Tolerance(None, 0.5),
 }
 
 

@@ -15,6 +15,8 @@ import onnxruntime
 from ..core.bundle import Bundle
 from ..core.errors import ExportError, RuntimeUnavailable
 from ..core.manifest import Variant
+from ..core.step_model import StepModel
+from ..runtimes import choose
 from ..runtimes.executorch_runtime import executorch_graphs
 from ..runtimes.graph_model import Arrays, Graph, GraphModel, Graphs
 from ..runtimes.openvino_runtime import openvino_graphs
@@ -48,6 +50,24 @@ def graphs_of(bundle: Bundle, variant: Variant) -> Graphs:
             f"{variant.target}; name the others with --runtime"
         )
     return _GRAPHS[variant.target](bundle, variant)
+
+
+def plain_model(bundle: Bundle, variant: Variant, graphs: Graphs) -> GraphModel:
+    """Graphs as `graphs_of` gives them, as a `StepModel`."""
+    return GraphModel(bundle.manifest, graphs, variant.limits, image_sizes=variant.image_sizes)
+
+
+def model_of(bundle: Bundle, variant: Variant) -> StepModel[Any, Any]:
+    """A variant on its own adapter, or, where that cannot run here, its graphs as `graphs_of`
+    runs them; on one thread.
+
+    Raises:
+        ExportError: nothing here can run it.
+    """
+    try:
+        return choose(bundle, variant.target, variant.precision, threads=1)[1]
+    except RuntimeUnavailable:
+        return plain_model(bundle, variant, graphs_of(bundle, variant))
 
 
 def _onnx_graphs(bundle: Bundle, variant: Variant) -> Graphs:

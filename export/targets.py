@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import onnx
 import torch
@@ -133,25 +133,30 @@ def _coreml(source: GraphSource) -> tuple[Variant, Files]:
     """For CoreML: an ML package for each graph."""
     if source.network is None:
         raise ExportError("expected a checkpoint to write for CoreML, found only ONNX graphs")
-    limits = limits_of(source.interface, source.longest)
-    variant = Variant(
-        "coreml",
-        "fp16",
-        "encoder.fp16.mlpackage",
-        "step.fp16.mlpackage",
-        limits=limits,
-        image_sizes=IMAGE_SIZES,
-    )
-    encoder, step = EncoderGraph(source.network), StepGraph(source.network)
-    interface = source.interface
+    return coreml_variant(source.network, source.interface, source.longest)
+
+
+def coreml_variant(
+    network: Recognizer,
+    interface: Interface,
+    longest: int,
+    precision: str = "fp16",
+    compress: Callable[[Any], Any] = lambda model: model,
+) -> tuple[Variant, Files]:
+    """The variant for CoreML, with the weights as `compress` leaves them (see `to_coreml`)."""
+    limits = limits_of(interface, longest)
+    names = (f"encoder.{precision}.mlpackage", f"step.{precision}.mlpackage")
+    variant = Variant("coreml", precision, *names, limits=limits, image_sizes=IMAGE_SIZES)
     parts: list[tuple[str, nn.Module, GraphSpec, Sequence[tuple[int, int]]]] = [
-        (variant.encoder, encoder, interface.encoder, IMAGE_SIZES),
-        (variant.step, step, interface.step, ()),
+        (variant.encoder, EncoderGraph(network), interface.encoder, IMAGE_SIZES),
+        (variant.step, StepGraph(network), interface.step, ()),
     ]
     return variant, {
         f"{name}/{file}": data
         for name, module, spec, sizes in parts
-        for file, data in to_coreml(module, example_inputs(spec), spec, limits, sizes).items()
+        for file, data in to_coreml(
+            module, example_inputs(spec), spec, limits, sizes, compress=compress
+        ).items()
     }
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from types import MappingProxyType
@@ -37,6 +37,7 @@ def to_coreml(
     limits: Mapping[str, int],
     image_sizes: Sequence[tuple[int, int]] = (),
     kept: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    compress: Callable[[Any], Any] = lambda model: model,
 ) -> dict[str, bytes]:
     """The files of an ML package, by their paths in it: weights and arithmetic in float16, inputs
     and outputs in float32, tokens and position in int32; for iOS 16 and macOS 13 or later.
@@ -47,6 +48,7 @@ def to_coreml(
         image_sizes: of (height, width), where the module takes images: no others are.
         kept: names and shapes of the module's buffers that are the program's own state, in
             float16, for iOS 18 and macOS 15 or later.
+        compress: makes of coremltools' model another one with smaller weights.
 
     Raises:
         RuntimeUnavailable: coremltools is not installed, or not with a numpy that it works with.
@@ -88,6 +90,7 @@ def to_coreml(
                 compute_precision=coremltools.transform.FP16ComputePrecision(op_selector=_in_half),
                 skip_model_load=True,
             )
+            model = compress(model)
         except Exception as error:  # the converter has no common error
             raise ExportError(
                 f"{type(module).__name__} cannot be written for CoreML: {error}"

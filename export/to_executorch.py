@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,12 +26,14 @@ def to_executorch(
     examples: Mapping[str, Tensor],
     spec: GraphSpec,
     limits: Mapping[str, int],
+    quantize: Callable[[nn.Module], nn.Module] | None = None,
 ) -> bytes:
     """The program, with one method, `forward`.
 
     Args:
         module, examples, spec: as `to_onnx` takes them.
         limits: greatest size of every dynamic axis; one of 1 becomes fixed.
+        quantize: makes of the exported module another one with Q/DQ.
 
     Raises:
         RuntimeUnavailable: executorch is not installed.
@@ -78,12 +80,17 @@ def to_executorch(
         )
     try:
         with _quiet():
+            axes = by_parameter(module, shapes)
             program = torch.export.export(
-                module.eval(),
-                tuple(inputs),
-                dynamic_shapes=by_parameter(module, shapes),
-                strict=False,
+                module.eval(), tuple(inputs), dynamic_shapes=axes, strict=False
             )
+            if quantize is not None:
+                program = torch.export.export(
+                    quantize(program.module()),
+                    tuple(inputs),
+                    dynamic_shapes=tuple(shapes),  # what it takes together is apart now
+                    strict=False,
+                )
             lowered = to_edge_transform_and_lower(
                 program,
                 partitioner=[XnnpackPartitioner(configs=known)],

@@ -12,11 +12,12 @@ from ..core.errors import ExportError, RuntimeUnavailable
 from ..core.interface import GraphSpec
 
 
-def to_openvino(model: onnx.ModelProto, spec: GraphSpec) -> dict[str, bytes]:
-    """The files of the graph, by name: `graph.xml` and `graph.bin`, weights in float32.
+def to_openvino(model: onnx.ModelProto, spec: GraphSpec, half: bool = False) -> dict[str, bytes]:
+    """The files of the graph, by name: `graph.xml` and `graph.bin`, weights as they are.
 
     Args:
         spec: the interface that it must have.
+        half: whether weights in float32 are stored in float16.
 
     Raises:
         RuntimeUnavailable: openvino is not installed.
@@ -32,6 +33,13 @@ def to_openvino(model: onnx.ModelProto, spec: GraphSpec) -> dict[str, bytes]:
         converted = openvino.Core().read_model(model.SerializeToString(), b"")
     except RuntimeError as error:
         raise ExportError(f"OpenVINO cannot read {model.graph.name}: {error}") from error
+    return openvino_files(converted, spec, half)
+
+
+def openvino_files(converted: Any, spec: GraphSpec, half: bool = False) -> dict[str, bytes]:
+    """The files of OpenVINO's own model; arguments and errors as of `to_openvino`."""
+    import openvino
+
     for wanted, ports in ((spec.inputs, converted.inputs), (spec.outputs, converted.outputs)):
         found = [_told(port) for port in ports]
         expected = [(each.name, each.dtype, _sizes(each.shape)) for each in wanted]
@@ -39,7 +47,7 @@ def to_openvino(model: onnx.ModelProto, spec: GraphSpec) -> dict[str, bytes]:
             raise ExportError(f"expected the tensors {expected} for OpenVINO, found {found}")
     with tempfile.TemporaryDirectory(prefix="inktex-") as place:
         path = Path(place) / "graph.xml"
-        openvino.save_model(converted, path, compress_to_fp16=False)
+        openvino.save_model(converted, path, compress_to_fp16=half)
         return {file.name: file.read_bytes() for file in sorted(Path(place).iterdir())}
 
 

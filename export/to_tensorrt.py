@@ -15,11 +15,21 @@ def to_tensorrt(model: onnx.ModelProto) -> onnx.ModelProto:
 
     TensorRT takes precisions from the graph alone (TensorRT for RTX and TensorRT 11 know no other
     way, TensorRT 10 does so when asked), so that they stand in the file: what is proved of it with
-    ONNX Runtime holds for every engine, up to rounding. Where TensorRT is installed its parser is
-    asked, node by node, whether it takes the graph; no GPU is needed for that.
+    ONNX Runtime holds for every engine, up to rounding.
 
     Raises:
         ExportError: the graph cannot be written so, or TensorRT does not take it.
+    """
+    half = to_float16(model)
+    ask_the_parser(half)
+    return half
+
+
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph, computed in float16 between inputs and outputs of the types they had.
+
+    Raises:
+        ExportError: the graph cannot be written so.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
@@ -40,11 +50,16 @@ def to_tensorrt(model: onnx.ModelProto) -> onnx.ModelProto:
         onnx.checker.check_model(half, full_check=True)
     except onnx.checker.ValidationError as error:
         raise ExportError(f"{model.graph.name} cannot be written in float16: {error}") from error
-    _ask_the_parser(half)
     return half
 
 
-def _ask_the_parser(model: onnx.ModelProto) -> None:
+def ask_the_parser(model: onnx.ModelProto) -> None:
+    """Where TensorRT is installed its parser is asked, node by node, whether it takes a graph; no
+    GPU is needed for that.
+
+    Raises:
+        ExportError: it does not.
+    """
     from ..runtimes.tensorrt_engines import parsed, tensorrt
 
     try:

@@ -1,11 +1,11 @@
-"""INT8 for ONNX Runtime on CPUs: the encoder statically, the weights of the step dynamically."""
+"""ONNX graphs in 8 bits: activations and weights (static), or weights while it runs (dynamic)."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,135 +20,199 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from ..core.bundle import Bundle, write_bundle
 from ..core.errors import QuantizationError
-from ..core.manifest import Variant
-from ..core.preparation import prepare_image
-from ..training.inkset import Expression
-from .ranges import activation_ranges
+from ..training.graph_weights import GraphWeights
+from .ranges import Range
 
-MIN_SAMPLES = 16
 STATIC_OPERATORS = ("Conv", "MatMul")
 """Not `Add`: with the residual stream in float32 less is lost, at the same speed."""
+DYNAMIC_OPERATORS = ("MatMul", "Gemm")
+"""Quantised element-wise operators are slower than in float."""
+QUANTIZED_OPERATORS = frozenset(
+    (
+        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger"),
+        *("ConvInteger", "QLinearConv", "QLinearMatMul", "MatMulNBits"),
+    )
+)
+_STANDARD_DOMAINS = ("", "ai.onnx")
 
 
-def add_int8(
-    bundle: Bundle,
-    path: Path,
-    expressions: Sequence[Expression],
-    samples: int,
-    seed: int,
-    keep_fp32: bool = True,
-) -> Bundle:
-    """Write a bundle with an INT8 variant for ONNX Runtime, preferred over the others.
+@dataclass(frozen=True)
+class Scheme:
+    """How a runtime wants the activations of a static graph; weights are signed, per channel.
 
-    Args:
-        expressions: to calibrate with, of which `samples` are drawn.
-        keep_fp32: whether the float32 graphs go into the result too.
+    Attributes:
+        activations: their type.
+        symmetric: around 0, without zero points.
+        inputs_only: whether only what goes into a product is quantised, not what comes out.
+    """
+
+    activations: QuantType
+    symmetric: bool = False
+    inputs_only: bool = False
+
+    @property
+    def name(self) -> str:
+        """For people and reports: "static U8S8"."""
+        sign = "U8" if self.activations == QuantType.QUInt8 else "S8"
+        return f"static {sign}S8" + (", symmetric" if self.symmetric else "")
+
+
+UNSIGNED = Scheme(QuantType.QUInt8)
+"""What ONNX Runtime multiplies fast on x86."""
+SIGNED = Scheme(QuantType.QInt8)
+"""What it multiplies fast on Arm."""
+SYMMETRIC = Scheme(QuantType.QInt8, symmetric=True, inputs_only=True)
+"""What TensorRT takes, and OpenVINO at its full speed."""
+
+
+def prepared(graph: bytes) -> onnx.ModelProto:
+    """A graph with constants folded and shapes known, as the quantisers want it."""
+    with _Folder(graph) as folder:
+        # shapes are symbolic, so only what the optimiser folds is wanted
+        quant_pre_process(folder / "graph.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
+        return onnx.load(folder / "prepared.onnx")
+
+
+def check_operators(graph: bytes, name: str) -> None:
+    """See that a graph can be quantised before time is spent on it.
 
     Raises:
-        QuantizationError: too few samples, or an INT8 variant is there already.
+        QuantizationError: it is quantised already, or has an operator of another domain than
+            ONNX's own, or one that ONNX does not know; the message names it.
     """
-    if any(each.precision == "int8" for each in bundle.manifest.variants):
-        raise QuantizationError(
-            f"{bundle.path}: expected a bundle without INT8, found one that has it; "
-            "quantise the bundle that `inktex export` wrote"
-        )
-    source = bundle.variant("onnxruntime", "fp32")
-    if min(samples, len(expressions)) < MIN_SAMPLES:
-        raise QuantizationError(
-            f"expected at least {MIN_SAMPLES} formulas to calibrate with, found "
-            f"{min(samples, len(expressions))}; give more ink"
-        )
-    rng = np.random.default_rng(seed)
-    drawn = rng.choice(len(expressions), min(samples, len(expressions)), replace=False)
-    images = [
-        prepare_image(expressions[index].source, bundle.manifest.preprocessing)
-        for index in drawn.tolist()
-    ]
-    variant = Variant("onnxruntime", "int8", "encoder.int8.onnx", "step.int8.onnx")
-    files: dict[str, bytes | Path] = {
-        name: file
-        for name, file in bundle.contents().items()
-        if keep_fp32 or name == bundle.manifest.golden
-    }
-    files[variant.encoder] = static_int8(bundle.read(source.encoder), images, seed)
-    files[variant.step] = dynamic_int8(bundle.read(source.step))
-    provenance = {
-        **bundle.manifest.provenance,
-        "quantization": {
-            "encoder": f"static, U8S8, per channel, least squared error: {STATIC_OPERATORS}",
-            "step": "dynamic: MatMul and Gemm",
-            "samples": len(images),
-            "seed": seed,
-        },
-    }
-    kept = bundle.manifest.variants if keep_fp32 else ()
-    manifest = replace(bundle.manifest, variants=(variant, *kept), provenance=provenance)
-    return write_bundle(path, manifest, files)
+    model = onnx.load_from_string(graph)
+    [version] = [each.version for each in model.opset_import if each.domain in _STANDARD_DOMAINS]
+    for node in model.graph.node:
+        told = f"{name}: the operator {node.op_type} ({node.name or node.output[0]})"
+        if node.op_type in QUANTIZED_OPERATORS:
+            raise QuantizationError(
+                f"{told}: expected a graph in float32, found one that is quantised already; "
+                "quantise the bundle that `inktex export` wrote"
+            )
+        if node.domain not in _STANDARD_DOMAINS or not onnx.defs.has(node.op_type, version):
+            raise QuantizationError(
+                f"{told}: expected the operators of ONNX {version}, found one of the domain "
+                f"{node.domain or 'ai.onnx'!r} that the quantised runtimes reject; export the "
+                "recognizer without it"
+            )
 
 
-def static_int8(graph: bytes, images: Sequence[NDArray[np.float32]], seed: int = 0) -> bytes:
-    """A convolutional graph with unsigned 8-bit activations and signed 8-bit weights, which is
-    what x86 multiplies fast.
+def layers_of(model: onnx.ModelProto, operators: Collection[str]) -> dict[str, str]:
+    """The products with a constant right factor, as the network calls them ("encoder.stem.0.0"),
+    or as the graph does where the exporter has lost that name -> names of their nodes."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    fitting = {
+        node.name
+        for node in model.graph.node
+        if node.op_type in operators and node.input[1] in constants
+    }
+    found: dict[str, str] = {}
+    for product in GraphWeights(model.SerializeToString()).products():
+        if product.node in fitting:
+            names = [each for each in (product.weight_name, product.bias_name) if "." in each]
+            layer = names[0].removeprefix("network.").rpartition(".")[0] if names else product.node
+            found[product.node if layer in found else layer] = product.node
+    return found
+
+
+def static_int8(
+    model: onnx.ModelProto, ranges: Mapping[str, Range], scheme: Scheme, kept: Collection[str] = ()
+) -> onnx.ModelProto:
+    """A graph with 8-bit activations and signed 8-bit weights, as Q/DQ.
 
     Args:
-        graph: an ONNX model with one input.
-        images: to calibrate with, float32 [1, 1, h, w] each.
-        seed: of the activations drawn for the ranges.
+        model: by `prepared`, with one input.
+        ranges: of all tensors before and behind its products.
+        kept: layers, as `layers_of` names them, that stay in float32.
+
+    Raises:
+        QuantizationError: the model has no such layer.
     """
-    with _Folder(graph) as folder:
-        prepared = folder / "prepared.onnx"
-        # shapes are symbolic, so only what the optimiser folds is wanted
-        quant_pre_process(folder / "graph.onnx", prepared, skip_symbolic_shape=True)
-        model = onnx.load(prepared)
-        ranges = activation_ranges(model, images, STATIC_OPERATORS, seed)
-        overrides = {
-            name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
-            for name, (low, high) in ranges.items()
-        }
+    nodes = _nodes(model, STATIC_OPERATORS, kept)
+    if not nodes:
+        return model
+    overrides = {
+        name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
+        for name, (low, high) in ranges.items()
+    }
+    options = {
+        "TensorQuantOverrides": overrides,
+        "ActivationSymmetric": scheme.symmetric,
+        "WeightSymmetric": True,
+        "QuantizeBias": not scheme.symmetric,
+    }
+    if scheme.inputs_only:
+        options["OpTypesToExcludeOutputQuantization"] = list(STATIC_OPERATORS)
+    with _Folder(model.SerializeToString()) as folder:
         quantize_static(
-            prepared,
+            folder / "graph.onnx",
             folder / "int8.onnx",
             # the ranges are known; one image is what the tool insists on
-            _Images(model.graph.input[0].name, images[:1]),
+            _OneImage(model.graph.input[0].name),
             quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
+            activation_type=scheme.activations,
             weight_type=QuantType.QInt8,
             per_channel=True,
             op_types_to_quantize=list(STATIC_OPERATORS),
-            extra_options={"TensorQuantOverrides": overrides},
+            nodes_to_quantize=nodes,
+            extra_options=options,
         )
-        return (folder / "int8.onnx").read_bytes()
+        return onnx.load(folder / "int8.onnx")
 
 
-def dynamic_int8(graph: bytes) -> bytes:
-    """A step graph whose weights are 8-bit, and whose activations become so while it runs.
+def dynamic_int8(
+    model: onnx.ModelProto,
+    kept: Collection[str] = (),
+    operators: Collection[str] = DYNAMIC_OPERATORS,
+) -> onnx.ModelProto:
+    """A graph whose weights are 8-bit, and whose activations become so while it runs.
 
-    Only `MatMul` and `Gemm`: quantised element-wise operators are slower than in float.
+    Args:
+        model: not yet quantised.
+        kept: layers, as `layers_of` names them, that stay in float32.
+        operators: types to quantise.
+
+    Raises:
+        QuantizationError: the model has no such layer.
     """
-    with _Folder(graph) as folder:
-        model = onnx.load(folder / "graph.onnx")
-        del model.graph.value_info[:]
-        onnx.save(model, folder / "bare.onnx")
+    nodes = _nodes(model, operators, kept)
+    if not nodes:
+        return model
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.value_info[:]
+    with _Folder(bare.SerializeToString()) as folder:
         quantize_dynamic(
-            folder / "bare.onnx",
+            folder / "graph.onnx",
             folder / "int8.onnx",
-            op_types_to_quantize=["MatMul", "Gemm"],
+            op_types_to_quantize=list(operators),
+            # the tool takes a `Gemm` apart, and gives the product in it a name of its own
+            nodes_to_quantize=[*nodes, *(f"{node}_MatMul" for node in nodes)],
             per_channel=True,
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         )
-        return (folder / "int8.onnx").read_bytes()
+        return onnx.load(folder / "int8.onnx")
 
 
-class _Images(CalibrationDataReader):  # type: ignore[misc]
-    """A list of images, in the form that ONNX Runtime's tool reads."""
-
-    def __init__(self, name: str, images: Sequence[NDArray[np.float32]]) -> None:
-        self._inputs: Iterator[dict[str, NDArray[np.float32]]] = iter(
-            [{name: image} for image in images]
+def _nodes(model: onnx.ModelProto, operators: Collection[str], kept: Collection[str]) -> list[str]:
+    """The nodes to quantise: all but those of the layers that are kept."""
+    known = layers_of(model, operators)
+    unknown = sorted(set(kept) - set(known))
+    if unknown:
+        raise QuantizationError(
+            f"expected layers out of {', '.join(known)}, found {', '.join(unknown)}"
         )
+    return [node for layer, node in known.items() if layer not in kept]
+
+
+class _OneImage(CalibrationDataReader):  # type: ignore[misc]
+    """Blank paper, in the form that ONNX Runtime's tool reads."""
+
+    def __init__(self, name: str) -> None:
+        blank: dict[str, NDArray[np.float32]] = {name: np.zeros((1, 1, 64, 64), np.float32)}
+        self._inputs: Iterator[dict[str, NDArray[np.float32]]] = iter([blank])
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         return next(self._inputs, None)

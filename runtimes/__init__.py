@@ -41,7 +41,8 @@ def load(
         runtime: the name of a runtime, for ONNX Runtime also with a provider
             ("onnxruntime:cuda"); or "auto": of the bundle's variants whose runtime is installed
             here the one that is fastest here; measured once, and remembered.
-        precision: "fp32", "int8", …, or "auto": likewise.
+        precision: "fp32", "int8", …, or "auto": likewise, of those that lose no more accuracy than
+            they were allowed when they were quantised.
         threads: of the runtime; by default as many as this process may use, at most 4.
 
     Raises:
@@ -96,7 +97,11 @@ def choose(
         model: StepModel[Any, Any] = load_model(bundle, variant, threads, **options)
         return model
 
-    candidates = [variant for variant in variants if variant.target in installed]
+    candidates = here = [variant for variant in variants if variant.target in installed]
+    if precision == "auto" and len(here) > 1:
+        from .choice import holds
+
+        candidates = list(filter(holds, here)) or here
     why = (
         "there is no other to choose from"
         if len(variants) == 1
@@ -114,7 +119,7 @@ def choose(
     reasons = [
         f"{variant.target}: not among the runtimes installed ({there})"
         for variant in variants
-        if variant not in candidates
+        if variant not in here
     ]
     for variant in candidates:
         try:

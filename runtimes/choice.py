@@ -1,7 +1,8 @@
 """Which of a bundle's variants is the fastest here: measured once, and remembered.
 
 The candidates read the bundle's golden formula in turn, so that whatever else the machine does
-befalls all of them; the least median wins. What does not read it as torch did is no candidate.
+befalls all of them; the least median wins. What does not read it as torch did is no candidate, nor
+what loses more accuracy than it was allowed (`holds`).
 """
 
 from __future__ import annotations
@@ -63,6 +64,18 @@ class Choice:
 def name_of(variant: Variant) -> str:
     """What a variant is called among others: "openvino fp32"."""
     return f"{variant.target} {variant.precision}"
+
+
+def holds(variant: Variant) -> bool:
+    """Whether a variant loses no more accuracy than it was allowed when it was quantised; one of
+    which nothing was measured does."""
+    told = variant.exp_rate.get("quantization")
+    if not isinstance(told, Mapping):
+        return True
+    drop, allowed = told.get("drop"), told.get("max_drop")
+    if not isinstance(drop, int | float) or not isinstance(allowed, int | float):
+        return True
+    return drop <= allowed + 1e-9
 
 
 def fastest(

@@ -30,6 +30,7 @@ class Product(NamedTuple):
     bias: Array | None
     weight_name: str
     bias_name: str
+    node: str
 
 
 class GraphWeights:
@@ -97,6 +98,7 @@ class GraphWeights:
                 None if bias is None else bias.reshape(-1),
                 name,
                 self._names.get(added, ""),
+                node.name,
             )
 
     def _weight(self, node: Any) -> tuple[Array, str] | None:

@@ -45,6 +45,7 @@ class Optimisation:
         max_pixels: pixels in a batch, at the most.
         accumulate: batches whose gradients are averaged for one step of the optimiser.
         freeze_encoder: whether the encoder stays as it starts, the statistics of its norms too.
+        quantization_aware: whether the encoder computes as in 8 bits, its norms as they start.
         ema_decay: of the averaged weights, which are the ones that are evaluated.
         precision: "bf16" (autocast), "fp32", or "auto", the faster one where a training begins.
     """
@@ -59,6 +60,7 @@ class Optimisation:
     max_pixels: int = 800_000
     accumulate: int = 1
     freeze_encoder: bool = False
+    quantization_aware: bool = False
     ema_decay: float = 0.999
     precision: str = "auto"
 
@@ -76,6 +78,11 @@ class Optimisation:
             raise DataError(
                 f"batch_size and accumulate must be 1 or more, found {self.batch_size} and "
                 f"{self.accumulate}"
+            )
+        if self.quantization_aware and self.freeze_encoder:
+            raise DataError(
+                "expected an encoder that learns to be quantised, found a frozen one; leave "
+                "freeze_encoder or quantization_aware out"
             )
         if not 0 <= self.warmup < 1:
             raise DataError(f"warmup must be a share from 0 to below 1, found {self.warmup}")
@@ -119,12 +126,14 @@ class Recipe:
 
     def with_values(self, values: Mapping[str, Any]) -> Recipe:
         """This recipe with the values of a `to_dict`, also after a journey through JSON, and of
-        versions that knew one rendering only, or nothing synthetic.
+        versions that knew one rendering only, or nothing synthetic, or no quantisation.
 
         Raises:
             DataError: a value is missing, unknown or of another type.
         """
         values = {"rendering": dataclasses.asdict(Rendering()), **values}
+        if isinstance(values.get("optimisation"), dict):
+            values["optimisation"] = {"quantization_aware": False, **values["optimisation"]}
         if isinstance(values.get("augmentation"), dict):
             values["augmentation"] = {"synthetic": 0.0, **values["augmentation"]}
         recipe: Recipe = _with_values(self, values, self.name)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _COUNT = click.IntRange(min=0)
+_QAT = {"optimisation.learning_rate": "1e-4"}
+"""What has learnt already is not to be shaken; --set says otherwise."""
 
 
 @click.command()
@@ -30,6 +32,7 @@ _COUNT = click.IntRange(min=0)
 @click.option("--from", "source", type=_PATH, help="First weights: a checkpoint or a bundle.")
 @click.option("--encoder", type=_PATH, help="First weights of the encoder, by inktex pretrain.")
 @click.option("--freeze-encoder", is_flag=True, help="Leave the encoder as it starts.")
+@click.option("--qat", is_flag=True, help="Learn to be quantised to INT8; with --from.")
 @share_option
 @click.option("--vocabulary", type=_PATH, help="Tokens, in place of those of the captions.")
 @click.option("--patience", type=_COUNT, default=0, help="End after so many checks without a best.")
@@ -54,6 +57,7 @@ def train(
     source: Path | None,
     encoder: Path | None,
     freeze_encoder: bool,
+    qat: bool,
     share: float,
     vocabulary: Path | None,
     patience: int,
@@ -75,6 +79,7 @@ def train(
       inktex train train.inkset --budget 150m -o runs/edge --resume runs/edge/last.safetensors
       inktex train train.inkset --budget 40epochs --set optimisation.accumulate=4
       inktex train own.inkset --budget 30m -o runs/own --from my-bundle --freeze-encoder
+      inktex train train.inkset --budget 60m -o runs/qat --qat --from runs/edge/last.safetensors
       torchrun --nproc-per-node 2 -m inktex.core.cli train train.inkset --budget 2h
     """
     restart_keeping_memory()
@@ -98,6 +103,7 @@ def train(
         "--from": source,
         "--encoder": encoder,
         "--freeze-encoder": freeze_encoder,
+        "--qat": qat,
         "--vocabulary": vocabulary,
     }
     asked = [name for name, value in new.items() if value]
@@ -113,6 +119,13 @@ def train(
         )
     if freeze_encoder:
         settings = {**settings, "optimisation.freeze_encoder": "true"}
+    if qat and not source:
+        raise DataError(
+            "--qat: expected a trained recognizer that is to learn to be quantised; name it with "
+            "--from"
+        )
+    if qat:
+        settings = {**_QAT, **settings, "optimisation.quantization_aware": "true"}
     start = Checkpoint.load(resume) if resume else None
     weights = load_source(source) if source else None
     chosen = _recipe(recipe, start, weights).override(settings)

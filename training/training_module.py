@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..core.vocabulary import Vocabulary
 from .batches import Batch, TrainingStream
+from .fake_quantization import make_quantization_aware
 from .optimisation import optimizer_of, ramped_average
 from .recipe import Recipe
 
@@ -71,6 +72,8 @@ class TrainingModule(lightning.LightningModule):
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.settings.freeze_encoder:
             self.network.get_submodule("encoder").requires_grad_(False)
+        if self.settings.quantization_aware:
+            make_quantization_aware(self.network)
         self.average = AveragedModel(
             self.network, multi_avg_fn=ramped_average(self.settings.ema_decay), use_buffers=True
         ).requires_grad_(False)

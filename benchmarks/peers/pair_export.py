@@ -104,9 +104,11 @@ def write_pair(
         raise DataError(f"{folder} cannot be made ({error.strerror}); name another") from error
     for name, data in graphs.items():
         if int8:
+            import onnx
+
             from ...quantization.onnx_int8 import dynamic_int8
 
-            data = dynamic_int8(data)
+            data = dynamic_int8(onnx.load_from_string(data)).SerializeToString()
         with replacing(folder / name) as partial:
             partial.write_bytes(data)
     with replacing(folder / VOCABULARY) as partial:

@@ -19,6 +19,7 @@ from inktex.export.parity_report import (
     TensorError,
     Tolerance,
 )
+from inktex.quantization.quantizers import FORMS
 from inktex.training.checkpoint import Checkpoint
 
 from ..training.synthetic import checkpoint as made_checkpoint
@@ -151,7 +152,8 @@ def test_what_passes_is_within_the_tolerance() -> None:
     assert report([50.0], 100, sequences_only).passed
     for broken in (float("nan"), float("inf")):
         assert not report([broken], 100, sequences_only).passed
-    assert set(TOLERANCES) == {"fp32", "fp16", "int8"}
+    quantised = {precision for forms in FORMS.values() for precision in forms}
+    assert set(TOLERANCES) == {"fp32", *quantised}
 
 
 def test_errors_are_gathered_by_name_and_none_is_lost() -> None:

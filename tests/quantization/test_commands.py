@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,51 @@ def test_what_is_missing_is_told(bundle: Bundle, tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "expected a bundle" in result.output
     assert not (tmp_path / "int8").exists()
+
+
+def test_accuracy_is_controlled_and_told(bundle: Bundle, tmp_path: Path) -> None:
+    ink, output = tmp_path / "made.inkset", tmp_path / "int8"
+    save_inkset(ink, expressions(60))
+    # the weights alone: nothing is made faster
+    form = ("--to", "weights8", "--calibration", ink, "--samples", "16", "--forced", "2")
+    result = quantize(bundle.path, output, *form, "--max-drop", "100")
+    assert result.exit_code == 0, result.output
+    small, exact = Bundle.open(output).manifest.variants
+    told: Any = small.exp_rate["quantization"]
+    assert told["drop"] <= told["max_drop"] == 100
+    assert not exact.exp_rate
+    report: Any = Bundle.open(output).manifest.provenance["quantization"]
+    assert report["validated_on"] == told["count"] > 0
+    control = report["variants"]["onnx weights8"]
+    assert control["held"] is True
+    assert control["kept"] == []
+    assert "encoder.stem.0.0" in [each["layer"] for each in control["layers"]]
+    assert f"of {told['count']} formulas" in result.output
+    assert not (tmp_path / "int8.quantizing").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--to", "int3"], "expected some of int8"),
+        (["--targets", "abacus"], "expected some of onnx"),
+        (["--targets", "coreml"], "expected some of weights8"),
+        (["--max-drop", "-1"], "points of ExpRate from 0 to 100"),
+        (["--max-drop", "1"], "with --validation"),
+    ],
+)
+def test_what_cannot_be_quantised_to_is_told(
+    bundle: Bundle, tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    ink = tmp_path / "made.inkset"
+    save_inkset(ink, [replace(each, caption=(), ink=()) for each in expressions(18)])
+    result = quantize(bundle.path, tmp_path / "int8", "--calibration", ink, *arguments)
+    assert result.exit_code == 2, result.output
+    assert told in result.output
+    assert not (tmp_path / "int8").exists()
+
+
+def test_a_bundle_is_no_calibration(bundle: Bundle, tmp_path: Path) -> None:
+    result = quantize(bundle.path, tmp_path / "int8", "--calibration", bundle.path)
+    assert result.exit_code == 2
+    assert "found the bundle" in result.output

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,43 @@ from inktex.core.errors import BundleError, QuantizationError
 from inktex.core.preparation import prepare_image
 from inktex.export.parity import compare_with_torch
 from inktex.export.plain_graphs import graphs_of
-from inktex.quantization.onnx_int8 import MIN_SAMPLES, _Folder, add_int8, dynamic_int8
+from inktex.quantization.onnx_int8 import (
+    DYNAMIC_OPERATORS,
+    QUANTIZED_OPERATORS,
+    SYMMETRIC,
+    _Folder,
+    check_operators,
+    dynamic_int8,
+    layers_of,
+    static_int8,
+)
+from inktex.quantization.quantized_bundle import Settings, quantize_bundle
+from inktex.quantization.source import MIN_SAMPLES, QuantizationSource, calibration_images
 from inktex.runtimes import load
 from inktex.training.checkpoint import Checkpoint
+from inktex.training.inkset import Expression
 
 from ..training.synthetic import expressions
 
 
 @pytest.fixture(scope="module")
 def quantized(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return add_int8(bundle, tmp_path_factory.mktemp("int8") / "both", expressions(20), 16, 1)
+    return add_int8(bundle, tmp_path_factory.mktemp("int8") / "both", expressions(20), 16)
+
+
+def add_int8(
+    bundle: Bundle, path: Path, ink: list[Expression], samples: int, keep_fp32: bool = True
+) -> Bundle:
+    return quantize_bundle(bundle, path, ink, Settings(samples=samples), keep_fp32=keep_fp32)
+
+
+def nodes(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node)
+
+
+@pytest.fixture(scope="module")
+def source(bundle: Bundle) -> QuantizationSource:
+    return QuantizationSource(bundle, calibration_images(bundle, expressions(16), 16, 1))
 
 
 def test_the_int8_variant_comes_first_and_the_rest_stays(bundle: Bundle, quantized: Bundle) -> None:
@@ -67,8 +95,7 @@ def test_wide_graphs_get_smaller() -> None:
         "{ y = MatMul (x, w) }"
     )
     model.graph.initializer.append(weight)
-    data = model.SerializeToString()
-    assert len(dynamic_int8(data)) < 0.3 * len(data)
+    assert dynamic_int8(model).ByteSize() < 0.3 * model.ByteSize()
 
 
 def test_8_bits_are_close_to_32(bundle: Bundle, quantized: Bundle) -> None:
@@ -122,42 +149,106 @@ def test_parity_of_int8_is_judged_by_sequences(quantized: Bundle, checkpoint: Ch
 
 
 def test_without_float32_only_what_is_needed_is_left(bundle: Bundle, tmp_path: Path) -> None:
-    small = add_int8(bundle, tmp_path / "small", expressions(16), 16, 1, keep_fp32=False)
+    small = add_int8(bundle, tmp_path / "small", expressions(16), 16, keep_fp32=False)
     assert [each.precision for each in small.manifest.variants] == ["int8"]
     assert set(small.manifest.files) == {"encoder.int8.onnx", "step.int8.onnx", "golden.npz"}
     assert load(small)([np.array([[0.0, 0.0], [5.0, 9.0]])]).confidence >= 0
     with pytest.raises(QuantizationError, match="found one that has it"):
-        add_int8(small, tmp_path / "twice", expressions(16), 16, 1)
+        add_int8(small, tmp_path / "twice", expressions(16), 16)
 
 
 def test_the_same_seed_gives_the_same_graphs(
     bundle: Bundle, quantized: Bundle, tmp_path: Path
 ) -> None:
-    again = add_int8(bundle, tmp_path / "again", expressions(20), 16, 1)
+    again = add_int8(bundle, tmp_path / "again", expressions(20), 16)
     assert again.manifest.files == quantized.manifest.files
 
 
 def test_what_cannot_be_quantised_says_why(
     bundle: Bundle, quantized: Bundle, tmp_path: Path
 ) -> None:
-    with pytest.raises(QuantizationError, match="expected a bundle without INT8"):
-        add_int8(quantized, tmp_path / "twice", expressions(20), 16, 1)
+    with pytest.raises(QuantizationError, match="without INT8"):
+        add_int8(quantized, tmp_path / "twice", expressions(20), 16)
     few = expressions(MIN_SAMPLES - 1)
     with pytest.raises(QuantizationError, match=r"at least 16 formulas .*found 15"):
-        add_int8(bundle, tmp_path / "few", few, 100, 1)
+        add_int8(bundle, tmp_path / "few", few, 100)
     with pytest.raises(QuantizationError, match=r"at least 16 formulas .*found 3"):
-        add_int8(bundle, tmp_path / "few", expressions(20), 3, 1)
+        add_int8(bundle, tmp_path / "few", expressions(20), 3)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "letter.txt").write_text("dear")
     with pytest.raises(BundleError, match="something else"):
-        add_int8(bundle, tmp_path / "taken", expressions(16), 16, 1)
+        add_int8(bundle, tmp_path / "taken", expressions(16), 16)
     assert {each.name for each in tmp_path.iterdir()} == {"taken"}
 
 
 def test_the_tools_leave_the_log_level_as_it_was(bundle: Bundle) -> None:
     level = logging.root.level
-    dynamic_int8(bundle.read("step.fp32.onnx"))
+    dynamic_int8(onnx.load_from_string(bundle.read("step.fp32.onnx")))
     assert logging.root.level == level
     with pytest.raises(RuntimeError), _Folder(b""):
         raise RuntimeError
     assert logging.root.level == level
+
+
+def test_layers_have_the_names_of_the_network(
+    source: QuantizationSource, checkpoint: Checkpoint
+) -> None:
+    modules = dict(checkpoint.trained_network().named_modules())
+    encoder = layers_of(source.encoder, ("Conv", "MatMul"))
+    step = layers_of(source.step, DYNAMIC_OPERATORS)
+    named = [each for each in (*encoder, *step) if "." in each]
+    assert len(named) >= len(encoder) + len(step) - 1  # one product has lost its name
+    assert {"encoder.stem.0.0", "decoder.layers.0.feed_in", "decoder.classifier"} <= set(named)
+    assert set(named) <= set(modules)
+
+
+def test_layers_that_are_kept_stay_in_float32(source: QuantizationSource) -> None:
+    ranges = source.ranges(symmetric=True)
+    names = list(layers_of(source.encoder, ("Conv", "MatMul")))
+    every, some = (static_int8(source.encoder, ranges, SYMMETRIC, kept) for kept in ([], names[:2]))
+    weights = [
+        sum(each.data_type == onnx.TensorProto.INT8 and len(each.dims) > 1
+            for each in model.graph.initializer)
+        for model in (every, some)
+    ]  # fmt: skip
+    assert weights == [len(names), len(names) - 2]
+    assert not QUANTIZED_OPERATORS & set(
+        nodes(static_int8(source.encoder, ranges, SYMMETRIC, names))
+    )
+    kept = dynamic_int8(source.step, ["decoder.classifier"])
+    assert nodes(dynamic_int8(source.step))["MatMulInteger"] == nodes(kept)["MatMulInteger"] + 1
+    with pytest.raises(QuantizationError, match="found nothing_such"):
+        dynamic_int8(source.step, ["nothing_such"])
+
+
+def test_symmetric_graphs_have_no_zero_points_and_no_quantised_bias(
+    source: QuantizationSource,
+) -> None:
+    model = static_int8(source.encoder, source.ranges(symmetric=True), SYMMETRIC)
+    arrays = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
+    assert not any(array.dtype == np.int32 for array in arrays.values())
+    quantizers = [each for each in model.graph.node if each.op_type.endswith("quantizeLinear")]
+    assert quantizers
+    assert not any(arrays[each.input[2]].any() for each in quantizers)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("y = QuantizeLinear (x, s)", "QuantizeLinear .*quantised already"),
+        ("y = com.acme.Twirl (x)", "Twirl .*domain 'com.acme'"),
+    ],
+)
+def test_an_operator_that_cannot_be_quantised_is_named(text: str, match: str) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 18, "com.acme": 1]> '
+        f"g (float[n] x, float s) => (uint8[n] y) {{ {text} }}"
+    )
+    with pytest.raises(QuantizationError, match=match):
+        check_operators(model.SerializeToString(), "step.onnx")
+
+
+def test_blank_paper_is_no_calibration(bundle: Bundle) -> None:
+    blank = [Expression(f"b{n}", "", (), (), (), np.zeros((40, 40), np.uint8)) for n in range(20)]
+    with pytest.raises(QuantizationError, match="expected handwriting"):
+        calibration_images(bundle, blank, 20, 1)

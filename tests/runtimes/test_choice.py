@@ -142,6 +142,27 @@ def test_a_recognizer_tells_what_runs_and_why(two_variants: Bundle) -> None:
     assert named.why == "there is no other to choose from"
 
 
+@pytest.mark.parametrize(
+    ("told", "chosen"),
+    [
+        ({"drop": 0.8, "max_drop": 0.5}, {"fp32"}),
+        ({"drop": 0.5, "max_drop": 0.5}, {"fp32", "int8"}),
+        ({"drop": "much"}, {"fp32", "int8"}),
+    ],
+)
+def test_what_loses_more_than_it_may_is_not_chosen(
+    tmp_path: Path, two_variants: Bundle, told: dict[str, Any], chosen: set[str]
+) -> None:
+    variants = tuple(
+        replace(each, exp_rate={"quantization": told}) if each.precision == "int8" else each
+        for each in two_variants.manifest.variants
+    )
+    manifest = replace(two_variants.manifest, variants=variants)
+    bundle = write_bundle(tmp_path / "told", manifest, two_variants.contents())
+    assert choose(bundle, "onnxruntime", threads=1)[0].precision in chosen
+    assert choose(bundle, "onnxruntime", "int8", threads=1)[0].precision == "int8"
+
+
 def test_where_caches_belong(tmp_path: Path) -> None:
     home = tmp_path
     assert cache_folder({"INKTEX_CACHE": "/x"}, "darwin", home) == Path("/x")

@@ -14,7 +14,7 @@ import torch
 from inktex.core.bundle import Bundle, golden_npz, write_bundle
 from inktex.core.errors import BundleError, CheckpointError, ParityError, RuntimeUnavailable
 from inktex.core.manifest import Manifest
-from inktex.quantization.onnx_int8 import add_int8
+from inktex.quantization.quantized_bundle import Settings, quantize_bundle
 from inktex.training.bundle_weights import bundle_source
 from inktex.training.graph_weights import GraphWeights
 from inktex.training.warm_start import Source
@@ -22,6 +22,8 @@ from inktex.training.warm_start import Source
 from . import recurrent, synthetic
 
 TRAINING_ONLY = {"symbol_head.weight", "symbol_head.bias"}
+
+SETTINGS = Settings(samples=16)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module")
 def int8(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     path = tmp_path_factory.mktemp("int8") / "only"
-    return add_int8(bundle, path, synthetic.expressions(20), 16, 1, keep_fp32=False)
+    return quantize_bundle(bundle, path, synthetic.expressions(20), SETTINGS, keep_fp32=False)
 
 
 def altered(
@@ -82,7 +84,7 @@ def test_int8_weights_come_back_rounded(int8: Bundle) -> None:
 
 
 def test_the_float32_variant_is_preferred(bundle: Bundle, tmp_path: Path) -> None:
-    both = add_int8(bundle, tmp_path / "both", synthetic.expressions(20), 16, 1)
+    both = quantize_bundle(bundle, tmp_path / "both", synthetic.expressions(20), SETTINGS)
     assert [each.precision for each in both.manifest.variants] == ["int8", "fp32"]
     assert error(bundle_source(both)) < 1e-5
 

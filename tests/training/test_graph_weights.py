@@ -89,9 +89,9 @@ def test_eight_bits_of_convolutions_are_dequantised_by_channel() -> None:
 def test_eight_bits_of_products_are_those_of_the_quantiser() -> None:
     text = "(float[n,4] x) => (float[n,3] z) { y = MatMul (x, w) z = Add (y, shift) }"
     weight, bias = drawn(4, 3), drawn(3)
-    data = dynamic_int8(graph(text, w=weight, shift=bias))
-    assert any(node.op_type == "MatMulInteger" for node in onnx.load_from_string(data).graph.node)
-    product = only(data)
+    model = dynamic_int8(onnx.load_from_string(graph(text, w=weight, shift=bias)))
+    assert any(node.op_type == "MatMulInteger" for node in model.graph.node)
+    product = only(model.SerializeToString())
     steps = np.abs(weight).max(axis=0) / 127
     assert (np.abs(product.weight - weight.T) <= 0.51 * steps[:, None] + 1e-6).all()
     assert product.bias is not None

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from inktex.core.bundle import Bundle
+from inktex.core.interface import GraphSpec, TensorSpec
+from inktex.export.mil_interpreter import MilProgram
+from inktex.export.to_coreml import to_coreml
+from inktex.export.to_executorch import to_executorch
+from inktex.quantization import coreml_weights, executorch_int8
+from inktex.quantization.quantizers import FORMS, quantizer
+from inktex.quantization.source import QuantizationSource, calibration_images
+from inktex.quantization.trials import Trials
+
+from ..training.synthetic import expressions
+
+FEW = expressions(20)
+
+
+@pytest.fixture(scope="module")
+def source(bundle: Bundle) -> QuantizationSource:
+    return QuantizationSource(bundle, calibration_images(bundle, FEW, 16, 1))
+
+
+@pytest.fixture(scope="module")
+def trials(bundle: Bundle) -> Trials:
+    return Trials(bundle, FEW[:4], 4)
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "divergence"),
+    [
+        ("onnx", "int8-arm", 0.01),
+        ("onnx", "dynamic8", 0.01),
+        ("onnx", "fp16", 1e-5),
+        ("openvino", "int8", 0.01),
+        ("openvino", "fp16", 1e-5),
+        ("openvino", "int8-nncf", 0.01),
+        ("tensorrt", "int8", 0.01),
+    ],
+)
+def test_every_form_thinks_nearly_as_float32_does(
+    source: QuantizationSource, trials: Trials, target: str, precision: str, divergence: float
+) -> None:
+    if target == "openvino":
+        pytest.importorskip(target)
+    if precision == "int8-nncf":
+        pytest.importorskip("nncf")
+    made = quantizer(target, precision, source)
+    variant, files = made.make(())
+    assert variant.precision == precision
+    assert all(any(name.startswith(part) for name in files)
+               for part in (variant.encoder, variant.step))  # fmt: skip
+    found = trials.agreement(variant, files)
+    assert 0 < found.divergence < divergence
+    assert found.share > 0.7
+
+
+def test_tensorrt_gets_nothing_that_it_rejects(source: QuantizationSource) -> None:
+    variant, files = quantizer("tensorrt", "int8", source).make(["encoder.stem.0.0"])
+    operators = {
+        node.op_type
+        for name in (variant.encoder, variant.step)
+        for node in onnx.load_from_string(files[name]).graph.node
+    }
+    assert {"QuantizeLinear", "DequantizeLinear"} <= operators
+    assert not operators & {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
+
+
+class Small(nn.Module):
+    """Two convolutions and a product; the size of what the second gives is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 6, 1)
+        self.product = nn.Linear(6, 16)
+
+
+class SmallGraph(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = Small()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        seen = self.network.second(torch.relu(self.network.first(images)))
+        rows = torch.arange(seen.shape[2])[:, None, None] / 10
+        return torch.as_tensor(self.network.product(seen.permute(0, 2, 3, 1)) + rows)
+
+
+def test_executorch_runs_eight_bits() -> None:
+    pytest.importorskip("executorch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside the bindings
+        from executorch.runtime import Runtime
+
+    torch.manual_seed(0)
+    module = SmallGraph().eval()
+    axes = (1, 1, "height", "width")
+    spec = GraphSpec(
+        (TensorSpec("images", "float32", axes),),
+        (TensorSpec("rows", "float32", (1, "height", "width", 16)),),
+    )
+    image = torch.rand(1, 1, 32, 48)
+    data = to_executorch(
+        module,
+        {"images": image},
+        spec,
+        {"height": 64, "width": 64},
+        executorch_int8.int8([{"images": image}], ()),
+    )
+    other = torch.rand(1, 1, 48, 16)
+    method = Runtime.get().load_program(data).load_method("forward")
+    found, exact = method.execute([other])[0].numpy(), module(other).detach().numpy()
+    assert found.shape == exact.shape
+    assert 1e-4 < np.linalg.norm(found - exact) / np.linalg.norm(exact) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("compress", "error"),
+    [(coreml_weights.weights8, 0.01), (coreml_weights.palette(4), 0.2)],
+    ids=["weights8", "palette4"],
+)
+def test_coreml_gets_small_weights(
+    compress: object, error: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pytest.importorskip("coremltools")
+    pytest.importorskip("sklearn")
+    assert callable(compress)
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 64, 3, padding=1)).eval()
+    spec = GraphSpec(
+        (TensorSpec("images", "float32", (1, 1, 32, 48)),),
+        (TensorSpec("features", "float32", (1, 64, 32, 48)),),
+    )
+    image = torch.rand(1, 1, 32, 48)
+    files = to_coreml(module, {"images": image}, spec, {}, compress=compress)
+    package = tmp_path_factory.mktemp("coreml") / "graph.mlpackage"
+    for name, data in files.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_bytes(data)
+    exact = module(image).detach().numpy()
+    found = MilProgram(package)({"images": image.numpy()})["features"]
+    assert 1e-4 < np.linalg.norm(found - exact) / np.linalg.norm(exact) < error
+
+
+def test_every_target_of_the_list_is_known() -> None:
+    assert set(FORMS) == {"onnx", "openvino", "tensorrt", "executorch", "coreml"}

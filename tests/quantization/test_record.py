@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from inktex.quantization.record import Record
+
+
+def test_a_finding_is_measured_once(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    measured: list[str] = []
+
+    def measure(name: str) -> str:
+        measured.append(name)
+        return name
+
+    first = Record(path, {"bundle": "a"})
+    assert first.get("x", lambda: measure("x")) == "x"
+    again = Record(path, {"bundle": "a"})
+    assert again.count == 1
+    assert again.get("x", lambda: measure("again")) == "x"
+    assert measured == ["x"]
+    assert Record(path, {"bundle": "b"}).count == 0
+    again.remove()
+    assert not path.exists()
+
+
+def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.write_text('{"question": ')
+    record = Record(path, {})
+    assert record.get("x", lambda: 1) == 1
+    assert Record(path, {}).count == 1
