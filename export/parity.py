@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.bundle import Bundle
 from ..core.manifest import Variant
+from ..core.progress import Progress
 from ..core.recognizer import prepare_image, read_plainly
 from ..core.step_model import StepModel
 from ..core.vocabulary import Vocabulary
@@ -177,12 +178,14 @@ def _agreement(
     model = model_of(bundle, variant)
     vocabulary = bundle.manifest.vocabulary
     found = Agreement()
-    for expression in ink:
-        image = prepare_image(expression.source, bundle.manifest.preprocessing)
-        reference = read_greedily(encoder, step, torch.from_numpy(image), vocabulary)
-        written = read_plainly(model, bundle.manifest, image)
-        forced = _forced(model, image, reference.tokens, vocabulary)
-        found += Agreement.of(written.tokens, reference.tokens, forced)
+    with Progress(len(ink), f"formulas read with {variant.target} {variant.precision}") as progress:
+        for expression in ink:
+            image = prepare_image(expression.source, bundle.manifest.preprocessing)
+            reference = read_greedily(encoder, step, torch.from_numpy(image), vocabulary)
+            written = read_plainly(model, bundle.manifest, image)
+            forced = _forced(model, image, reference.tokens, vocabulary)
+            found += Agreement.of(written.tokens, reference.tokens, forced)
+            progress.advance()
     return found
 
 
