@@ -6,22 +6,14 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import Bundle, write_bundle
 from ..core.errors import BundleError, InktexError, QuantizationError
 from ..core.manifest import Variant
 from ..core.paired import paired_drop
-from ..export.plain_graphs import graphs_of
-from ..quantization.accuracy_control import Control, control_accuracy
-from ..quantization.nncf_int8 import nncf_controlled
-from ..quantization.quantizers import FORMS, Files, nncf_variant, quantizer
-from ..quantization.record import Record
-from ..quantization.source import QuantizationSource
-from ..quantization.trials import Trials
 from ..runtimes import choose
 from ..runtimes.graph_model import Graph, GraphModel, Graphs
-from ..training.evaluation import Sample
 from .formulas import Formula
 from .memory import measure_memory
 from .profiler.bundle_contender import BundleContender
@@ -29,6 +21,14 @@ from .profiler.contender import Configuration
 from .profiler.measurement import ratio_of
 from .profiler.single_stream import Effort, measure_streams
 from .report import MB
+
+if TYPE_CHECKING:
+    from ..quantization.accuracy_control import Control
+    from ..quantization.quantizers import Files
+    from ..quantization.record import Record
+    from ..quantization.source import QuantizationSource
+    from ..quantization.trials import Trials
+    from ..training.evaluation import Sample
 
 VALIDATION = "validation"
 FLOAT = "float32"
@@ -114,6 +114,8 @@ def ways(
         precisions: of which each target's own are taken; "all" for all of them.
         methods: the first is also that of the controlled and of the aware rows.
     """
+    from ..quantization.quantizers import FORMS
+
     found: list[Way] = []
     for target in targets:
         if target not in FORMS:
@@ -175,6 +177,9 @@ class Comparison:
         return Row(**self._record.get(f"row {way}", lambda: asdict(self._measured(way))))
 
     def _measured(self, way: Way) -> Row:
+        from ..quantization.accuracy_control import control_accuracy
+        from ..quantization.quantizers import quantizer
+
         base = self._base(way.target)
         control: Control | None = None
         if way.precision == "fp32":
@@ -214,6 +219,10 @@ class Comparison:
 
     def _by_nncf(self, source: QuantizationSource) -> tuple[Variant, Files]:
         """The variant that NNCF's own accuracy control ends with."""
+        from ..export.plain_graphs import graphs_of
+        from ..quantization.nncf_int8 import nncf_controlled
+        from ..quantization.quantizers import nncf_variant
+
         trials = self._trials[VALIDATION]
         step = graphs_of(self.bundle, trials.reference).step
 
