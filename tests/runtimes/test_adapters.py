@@ -17,7 +17,6 @@ from inktex.core.search import beam_search, greedy
 from inktex.core.step_model import StepModel
 from inktex.export.checkpoint_bundle import export_bundle
 from inktex.export.parity import compare_with_golden, compare_with_torch
-from inktex.export.targets import TARGETS
 from inktex.runtimes import runtimes
 
 from ..training import synthetic
@@ -29,9 +28,9 @@ Model: TypeAlias = AttentiveModel[Any, Any]
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A tiny recognizer, not trained, for every target."""
+    """A tiny recognizer, not trained, for every target whose runtime runs here."""
     path = tmp_path_factory.mktemp("all") / "bundle"
-    return export_bundle(synthetic.checkpoint(), path, targets=list(TARGETS))
+    return export_bundle(synthetic.checkpoint(), path, targets=["onnx", "openvino", "ort", "executorch"])
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
