@@ -30,7 +30,9 @@ Model: TypeAlias = AttentiveModel[Any, Any]
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A tiny recognizer, not trained, for every target whose runtime runs here."""
     path = tmp_path_factory.mktemp("all") / "bundle"
-    return export_bundle(synthetic.checkpoint(), path, targets=["onnx", "openvino", "ort", "executorch"])
+    return export_bundle(
+        synthetic.checkpoint(), path, targets=["onnx", "openvino", "ort", "executorch"]
+    )
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
