@@ -151,6 +151,7 @@ def run(
       inktex bench --json laptop.json --html laptop.html
       inktex bench my-bundle --data 2016.inkset --runtime all --precision all --baseline fp32
       inktex bench --samples 200 --seconds 0 --part stream    a quick look
+      inktex bench run my-bundle                              the same as inktex bench my-bundle
       inktex bench --peer abm,beam=10 --random-weights --part stream
     """
     from ...core.bundle import Bundle
