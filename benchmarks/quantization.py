@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import Bundle, write_bundle
-from ..core.errors import BundleError, InktexError, QuantizationError
+from ..core.errors import BundleError, InktexError
 from ..core.manifest import Variant
 from ..core.paired import paired_drop
 from ..runtimes import choose
@@ -114,16 +114,13 @@ def ways(
         precisions: of which each target's own are taken; "all" for all of them.
         methods: the first is also that of the controlled and of the aware rows.
     """
-    from ..quantization.quantizers import FORMS
+    from ..quantization.quantizers import precisions_of
 
     found: list[Way] = []
     for target in targets:
-        if target not in FORMS:
-            raise QuantizationError(
-                f"--targets: expected some of {', '.join(FORMS)}, found {target!r}"
-            )
+        known = precisions_of(target)
         found.append(Way(target, "fp32"))
-        for precision in FORMS[target]:
+        for precision in known:
             if "all" not in precisions and precision not in precisions:
                 continue
             # the ranges of ExecuTorch's quantiser are its own

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.replacement import replacing
+from ..core import page
 from .quantization import VALIDATION, Row, header, pareto
 from .report import MB
 
@@ -67,13 +67,10 @@ def write_page(
         problems: by row, why it could not be measured.
         facts: lines on machine, versions and bundle.
     """
-    import jinja2
-
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        (Path(__file__).parent / "data" / "quantization.html").read_text(encoding="utf-8")
-    )
     sets = list(rows[0].sets) if rows else []
-    text = template.render(
+    page.write_page(
+        path,
+        Path(__file__).parent / "data" / "quantization.html",
         facts=facts,
         plot=base64.b64encode(png).decode(),
         header=header(sets),
@@ -81,8 +78,6 @@ def write_page(
         problems=problems,
         controls=[(row.way, row.form, _layers(row.control)) for row in rows if row.control],
     )
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def layer_lines(rows: Sequence[Row]) -> list[str]:

@@ -295,13 +295,23 @@ def quantizer(target: str, precision: str, source: QuantizationSource) -> Quanti
     return FORMS[target][precision](source)
 
 
-def check_form(target: str, precision: str) -> None:
-    """Raise QuantizationError where a target has no such precision."""
+def precisions_of(target: str) -> tuple[str, ...]:
+    """What a target can be quantised to.
+
+    Raises:
+        QuantizationError: there is no such target.
+    """
     if target not in FORMS:
         raise QuantizationError(f"--targets: expected some of {', '.join(FORMS)}, found {target!r}")
-    if precision not in FORMS[target]:
+    return tuple(FORMS[target])
+
+
+def check_form(target: str, precision: str) -> None:
+    """Raise QuantizationError where a target has no such precision."""
+    known = precisions_of(target)
+    if precision not in known:
         raise QuantizationError(
-            f"--to: expected some of {', '.join(FORMS[target])} for {target}, found {precision!r}"
+            f"--to: expected some of {', '.join(known)} for {target}, found {precision!r}"
         )
 
 
@@ -315,11 +325,9 @@ def forms_of(targets: str, precisions: str) -> tuple[tuple[str, str], ...]:
         list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
         for text in (targets, precisions)
     )
-    for name in names:
-        if name not in FORMS:
-            check_form(name, "")
+    known = {name: precisions_of(name) for name in names}
     for precision in wanted:
-        if not any(precision in FORMS[name] for name in names):
+        if not any(precision in each for each in known.values()):
             for name in names:
                 check_form(name, precision)
-    return tuple((name, each) for name in names for each in wanted if each in FORMS[name])
+    return tuple((name, each) for name in names for each in wanted if each in known[name])

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import jinja2
 import numpy as np
 from latex2mathml.converter import convert_to_element
 from PIL import Image
 
+from ..core import page
 from ..core.alignment import EXTRA, MISSING, SAME, SUBSTITUTED, Pair, align
 from ..core.errors import InputError
 from ..core.latex_tree import layout_tree
@@ -28,7 +28,6 @@ from ..core.manifest import Preprocessing
 from ..core.metrics import same_layout
 from ..core.preparation import Source, prepare_image
 from ..core.recognizer import Alternative
-from ..core.replacement import replacing
 from ..core.structure import STRUCTURES, structures
 from .error_analysis import PLAIN
 from .evaluation import Reading, Sample
@@ -38,7 +37,7 @@ KINDS = (SUBSTITUTED, MISSING, EXTRA, SAME_LAYOUT, UNREADABLE)
 """What a page is filtered by: tokens misread, overlooked, too many; the layout tree is right all
 the same; nothing could be read."""
 
-_TEMPLATES = Path(__file__).parent / "data"
+_TEMPLATE = Path(__file__).parent / "data" / "error_page.html"
 
 Marked = list[tuple[str, bool]]
 """Tokens, and whether each is marked as wrong."""
@@ -155,14 +154,9 @@ def write_error_page(
     if limit is not None and limit < len(wrong):
         shown = [wrong[number * len(wrong) // limit] for number in range(limit)]
     cases = [Case(reading, _png(sample.source, preprocessing)) for sample, reading in shown]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("error_page.html").render(
+    page.write_page(
+        path,
+        _TEMPLATE,
         title=title,
         facts=facts,
         count=len(readings),
@@ -171,8 +165,6 @@ def write_error_page(
         kinds=KINDS,
         structures=(*STRUCTURES, PLAIN),
     )
-    with replacing(path) as partial:
-        partial.write_text(page, encoding="utf-8")
 
 
 def mathml(tokens: Sequence[str]) -> str | None:

@@ -6,12 +6,13 @@ from collections import defaultdict
 from importlib.util import find_spec
 from pathlib import Path
 
+from ...core import page
 from ...core.errors import RuntimeUnavailable
 from ...core.replacement import replacing
 from .profile import Profile
 from .terminal import introduction, sections
 
-_TEMPLATES = Path(__file__).parent.parent / "data"
+_TEMPLATE = Path(__file__).parent.parent / "data" / "profile.html"
 _NEEDED = ("jinja2", "matplotlib")
 
 
@@ -57,25 +58,16 @@ def write_page(profile: Profile, path: Path) -> None:
         DataError: the file cannot be written.
     """
     check_page()
-    import jinja2
-
     from .plots import plots
 
     drawn = defaultdict(list)
     for title, svg in plots(profile):
         drawn[title].append(svg)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("profile.html").render(
+    page.write_page(
+        path,
+        _TEMPLATE,
         command=profile.command,
         facts=introduction(profile),
         sections=list(sections(profile)),
         drawn=drawn,
     )
-    with replacing(path) as partial:
-        partial.write_text(page, encoding="utf-8")
