@@ -69,14 +69,14 @@ def main(data: str, name: str, form: str, seconds: str, *settings: str) -> None:
     for number, batch in enumerate(batches):
         with torch.autocast("cpu", torch.bfloat16, enabled=chosen.precision == "bf16"):
             if plain:
-                loss = module.objective(module.network, batch).total
+                loss = module.objective(module.network, batch.expanded()).total
             else:
                 loss = module.training_step((0, batch))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(module.network.parameters(), chosen.gradient_clip)
         optimizer.step()
         optimizer.zero_grad()
-        module.average.update_parameters(module.network)
+        module.average.update(module.network)
         formulas += len(batch.images)
         if number + 1 == _WARM_UP:
             began, formulas = time.perf_counter(), 0

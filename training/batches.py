@@ -53,6 +53,10 @@ class Batch(NamedTuple):
     ink: Tensor
     mirror: Tensor
 
+    def expanded(self) -> Batch:
+        """The batch of a `collate_compact` as a network sees it."""
+        return self._replace(images=self.images.float() / 255, ink=self.ink.float())
+
 
 class Drawing(NamedTuple):
     """image uint8 [h, w], and the strokes in its pixels, arrays [n, 2]; none of an image"""
@@ -125,29 +129,38 @@ def ink_in_cells(
         float32 [tokens, cells]: the length of the token's ink in the cell, in pixels.
     """
     rows, columns = height // CELL, width // CELL
-    amounts = np.zeros((len(ink), rows * columns), np.float32)
-    for token, indices in enumerate(ink):
-        for index in indices:
-            points = _resampled(drawing.strokes[index])
-            cells = (points // CELL).astype(np.int64)
-            numbers = np.clip(cells[:, 1], 0, rows - 1) * columns
-            numbers += np.clip(cells[:, 0], 0, columns - 1)
-            amounts[token] += np.bincount(numbers, minlength=rows * columns)
-    return amounts
+    owners = [token for token, indices in enumerate(ink) for _ in indices]
+    strokes = [drawing.strokes[index] for indices in ink for index in indices]
+    if not strokes:
+        return np.zeros((len(ink), rows * columns), np.float32)
+    middles, lengths, numbers = _pieces(strokes)
+    cells = (middles // CELL).astype(np.int64)
+    places = np.clip(cells[:, 1], 0, rows - 1) * columns + np.clip(cells[:, 0], 0, columns - 1)
+    places += np.array(owners)[numbers] * rows * columns
+    amounts = np.bincount(places, lengths, len(ink) * rows * columns)
+    return amounts.reshape(len(ink), -1).astype(np.float32)
 
 
 def collate(
     expressions: Sequence[Expression], drawings: Sequence[Drawing], vocabulary: Vocabulary
 ) -> Batch:
     """Pad drawings and captions to one size."""
+    return collate_compact(expressions, drawings, vocabulary).expanded()
+
+
+def collate_compact(
+    expressions: Sequence[Expression], drawings: Sequence[Drawing], vocabulary: Vocabulary
+) -> Batch:
+    """As `collate`, to travel between processes and to a device, in a third of the size: images
+    are the bytes that were drawn, ink has half precision."""
     height = _ceil(max(drawing.image.shape[0] for drawing in drawings), STRIDE)
     width = _ceil(max(drawing.image.shape[1] for drawing in drawings), _WIDTH_STEP)
     steps = 1 + max(len(expression.caption) for expression in expressions)
     count = len(expressions)
-    images = np.zeros((count, 1, height, width), np.float32)
+    images = np.zeros((count, 1, height, width), np.uint8)
     inputs = np.full((count, DIRECTIONS, steps), vocabulary.pad, np.int64)
     targets = np.full((count, DIRECTIONS, steps), vocabulary.pad, np.int64)
-    ink = np.zeros((count, steps, (height // CELL) * (width // CELL)), np.float32)
+    ink = np.zeros((count, steps, (height // CELL) * (width // CELL)), np.float16)
     mirror = np.full((count, steps), steps - 1, np.int64)
     for row, (expression, drawing) in enumerate(zip(expressions, drawings, strict=True)):
         image = drawing.image
@@ -161,7 +174,7 @@ def collate(
         ink[row, :length] = ink_in_cells(drawing, expression.ink, height, width)
         mirror[row, :length] = np.arange(length - 1, -1, -1)
     return Batch(
-        torch.from_numpy(images / 255),
+        torch.from_numpy(images),
         torch.from_numpy(inputs),
         torch.from_numpy(targets),
         torch.from_numpy(ink),
@@ -267,26 +280,33 @@ class TrainingStream:
         buckets = Buckets(sizes, self.batch_size, self.max_pixels)
         return [[expressions[index] for index in batch] for batch in buckets.plan(rng)]
 
-    def plans(self) -> Iterator[tuple[int, list[Expression]]]:
-        """(epoch, expressions) for every batch, without end"""
-        for epoch in itertools.count():
+    def plans(self, lane: int = 0, lanes: int = 1) -> Iterator[tuple[int, list[Expression]]]:
+        """(epoch, expressions) for every batch of a lane, without end"""
+        for epoch in itertools.count(lane, lanes):
             for batch in self.epoch(epoch):
                 yield epoch, batch
 
-    def batches(self, skip: int = 0, stride: int = 1) -> Iterator[tuple[int, Batch]]:
-        """(epoch, batch): the one after `skip`, then every `stride`-th."""
-        for number, (epoch, expressions) in enumerate(self.plans()):
+    def batches(
+        self, skip: int = 0, stride: int = 1, lane: int = 0, lanes: int = 1
+    ) -> Iterator[tuple[int, Batch]]:
+        """(epoch, compact batch): the one after `skip`, then every `stride`-th of a lane.
+
+        Args:
+            lane, lanes: of so many, which each plan every `lanes`-th epoch, so that none does what
+                another has done; a lane alone has all epochs.
+        """
+        for number, (epoch, expressions) in enumerate(self.plans(lane, lanes)):
             if number >= skip and (number - skip) % stride == 0:
-                rng = np.random.default_rng([self.seed, 1, number])
+                rng = np.random.default_rng([self.seed, 1, number * lanes + lane])
                 yield epoch, self.draw(expressions, rng)
 
     def draw(self, expressions: Sequence[Expression], rng: Generator) -> Batch:
-        """Draw one batch; all its images share a scale, so that they stay of one size."""
+        """Draw one compact batch; all its images share a scale, so that they stay of one size."""
         scale = float(np.exp(rng.uniform(-self.augmentation.scale, self.augmentation.scale)))
         drawings = [
             draw(each, self.augmentation, rng, scale, self.rendering) for each in expressions
         ]
-        return collate(expressions, drawings, self.vocabulary)
+        return collate_compact(expressions, drawings, self.vocabulary)
 
 
 def drawn_sizes(
@@ -319,14 +339,31 @@ def evaluation_batches(
         yield indices, collate(chosen, drawings, vocabulary)
 
 
-def _resampled(stroke: NDArray[np.float64], spacing: float = 1.0) -> NDArray[np.float64]:
-    """Points [n, 2] at even distances along a stroke, in pixels"""
-    if len(stroke) == 1:
-        return stroke
-    lengths = np.hypot(*np.diff(stroke, axis=0).T)
-    along = np.concatenate([[0.0], np.cumsum(lengths)])
-    wanted = np.arange(0.0, along[-1] + spacing, spacing)
-    return np.stack([np.interp(wanted, along, stroke[:, axis]) for axis in (0, 1)], axis=1)
+def _pieces(
+    strokes: Sequence[NDArray[np.float64]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """The segments of strokes, cut into pieces of at most a pixel.
+
+    Returns:
+        float64 [n, 2], the middle of each piece; float64 [n], its length, of a dot one pixel;
+        int64 [n], the number of its stroke
+    """
+    # a stroke of one point is a segment from it to itself
+    starts = np.concatenate([each[:-1] if len(each) > 1 else each for each in strokes])
+    ends = np.concatenate([each[1:] if len(each) > 1 else each for each in strokes])
+    segments = [max(len(each) - 1, 1) for each in strokes]
+    along = ends - starts
+    lengths = np.hypot(along[:, 0], along[:, 1])
+    strokes_of = np.repeat(np.arange(len(strokes)), segments)
+    totals = np.bincount(strokes_of, lengths, len(strokes))
+    dots = totals[strokes_of] == 0
+    lengths = np.where(dots, 1.0 / np.array(segments)[strokes_of], lengths)
+    counts = np.ceil(lengths).astype(np.int64)
+    first = np.cumsum(counts) - counts
+    segment = np.repeat(np.arange(len(starts)), counts)
+    share = (np.arange(len(segment)) - first[segment] + 0.5) / counts[segment]
+    middles = starts[segment] + along[segment] * share[:, None]
+    return middles, (lengths / np.maximum(counts, 1))[segment], strokes_of[segment]
 
 
 def _ceil(value: int, multiple: int) -> int:

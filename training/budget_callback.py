@@ -103,7 +103,7 @@ class BudgetCallback(Callback):
         if self.start:
             module.network.load_state_dict(dict(self.start.network))
             module.average.module.load_state_dict(dict(self.start.average))
-            module.average.n_averaged.fill_(self.progress.steps)
+            module.average.updates = self.progress.steps
             restore_optimizer(_optimizer(trainer), self.names, self.start.optimizer)
         if trainer.is_global_zero:
             self.training_log = TrainingLog(
@@ -133,7 +133,7 @@ class BudgetCallback(Callback):
         accumulate = self.recipe.optimisation.accumulate
         if (index + 1) % accumulate:
             return  # the optimiser has not stepped
-        module.average.update_parameters(module.network)
+        module.average.update(module.network)
         # the clock and the Ctrl-C of the first process are those of all
         (elapsed_s, cpu_s), self.interrupted = trainer.strategy.broadcast(
             (self.stopwatch.read(), self.interruption.requested)

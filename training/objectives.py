@@ -91,8 +91,9 @@ class AlignedCrossEntropy:
         alignment = logits.new_zeros((), dtype=torch.float32)
         aligned = attentions[max(len(attentions) - self.aligned_layers, 0) :]
         for attention in aligned:
-            mass = (attention.float().mean(dim=1) * own).sum(dim=2)[known]
-            alignment = alignment - (mass + 1e-6).log().sum() / known.sum().clamp(min=1)
+            mass = (attention.float().mean(dim=1) * own).sum(dim=2)
+            told = torch.where(known, (mass + 1e-6).log(), 0.0)
+            alignment = alignment - told.sum() / known.sum().clamp(min=1)
         alignment = alignment / max(len(aligned), 1)
         return Losses(
             tokens + self.alignment * alignment + self.symbols * symbols,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -47,15 +47,42 @@ def optimizer_of(network: nn.Module, settings: Optimisation) -> torch.optim.Opti
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))
 
 
-def ramped_average(decay: float) -> Any:
-    """An exponential moving average that follows fast at first, when weights change fast."""
+class MovingAverage(nn.Module):
+    """An exponential moving average of a network's weights and buffers, which follows fast at
+    first, when weights change fast.
 
-    def update(averages: list[Tensor], values: list[Tensor], count: Tensor | int) -> None:
-        present = min(decay, (1 + int(count)) / (10 + int(count)))
+    torch's `AveragedModel` keeps its count on the device, where to read it, three times a step,
+    makes the processor wait for all that was launched.
+
+    Args:
+        decay: share of the average that stays in an update, later on.
+
+    Attributes:
+        module: the averaged network.
+        updates: made so far.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.module = deepcopy(network).requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Follow the network, by `min(decay, (1 + updates) / (10 + updates))`."""
+        kept = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 0.0
+        averages, values = _tensors(self.module), _tensors(network)
+        floats = [number for number, each in enumerate(averages) if each.is_floating_point()]
+        # all at once: one by one they would be hundreds of launches on an accelerator
+        torch._foreach_lerp_(
+            [averages[number] for number in floats], [values[number] for number in floats], 1 - kept
+        )
         for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value.detach(), 1 - present)
-            else:
+            if not average.is_floating_point():
                 average.copy_(value)
+        self.updates += 1
 
-    return update
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [each.detach() for each in (*network.parameters(), *network.buffers())]

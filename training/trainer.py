@@ -178,7 +178,7 @@ def _warm(
         transferred = transfer(module.network, recipe.model, vocabulary, source)
         say(transferred)
         if source.folded:
-            images = (batch.images for _, batch in stream.batches())
+            images = (batch.expanded().images for _, batch in stream.batches())
             measure_norms(
                 module.network, transferred.fresh, itertools.islice(images, _NORM_BATCHES)
             )

@@ -8,20 +8,21 @@ from collections.abc import Iterator
 import lightning
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..core.vocabulary import Vocabulary
 from .batches import Batch, TrainingStream
 from .fake_quantization import make_quantization_aware
-from .optimisation import optimizer_of, ramped_average
+from .optimisation import MovingAverage, optimizer_of
 from .recipe import Recipe
 
 
 class StreamDataset(IterableDataset[tuple[int, Batch]]):
-    """(epoch, batch): the one after `skip`, then every `stride`-th.
+    """(epoch, compact batch): the one after `skip`, then every `stride`-th.
 
-    The workers of a loader share them out, so that in turn they give what one alone would.
+    Each worker of a loader has a lane of the stream, and the loader takes from them in turn: to
+    plan an epoch takes as long as to draw a quarter of it, which all would do over again. So the
+    order depends on how many workers there are, and a training resumes exactly with as many.
     """
 
     def __init__(self, stream: TrainingStream, skip: int, stride: int) -> None:
@@ -29,8 +30,10 @@ class StreamDataset(IterableDataset[tuple[int, Batch]]):
 
     def __iter__(self) -> Iterator[tuple[int, Batch]]:
         worker = get_worker_info()
-        number, count = (worker.id, worker.num_workers) if worker else (0, 1)
-        return self.stream.batches(self.skip + number * self.stride, count * self.stride)
+        number, lanes = (worker.id, worker.num_workers) if worker else (0, 1)
+        turns, rank = divmod(self.skip, self.stride)  # the loader begins with worker 0
+        taken, lane = divmod(turns + number, lanes)
+        return self.stream.batches(taken * self.stride + rank, self.stride, lane, lanes)
 
 
 def loader(dataset: StreamDataset, workers: int, pinned: bool) -> DataLoader[tuple[int, Batch]]:
@@ -74,9 +77,7 @@ class TrainingModule(lightning.LightningModule):
             self.network.get_submodule("encoder").requires_grad_(False)
         if self.settings.quantization_aware:
             make_quantization_aware(self.network)
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=ramped_average(self.settings.ema_decay), use_buffers=True
-        ).requires_grad_(False)
+        self.average = MovingAverage(self.network, self.settings.ema_decay)
         self.losses: dict[str, Tensor] = {}
 
     def on_train_start(self) -> None:
@@ -85,8 +86,8 @@ class TrainingModule(lightning.LightningModule):
             self.network.get_submodule("encoder").eval()
 
     def training_step(self, item: tuple[int, Batch]) -> Tensor:
-        """(epoch, batch) -> the weighted loss"""
-        batch = item[1]
+        """(epoch, compact batch) -> the weighted loss"""
+        batch = item[1].expanded()
         images = batch.images.to(memory_format=torch.channels_last)
         total, parts = self.objective(self.network, batch._replace(images=images))
         # numbers only where they are asked for: each makes the processor wait for the accelerator

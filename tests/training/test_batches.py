@@ -24,6 +24,7 @@ from inktex.training.batches import (
     Drawing,
     TrainingStream,
     collate,
+    collate_compact,
     draw,
     drawn_sizes,
     evaluation_batches,
@@ -71,7 +72,7 @@ def test_the_ink_of_a_token_lies_in_the_cells_it_crosses() -> None:
     assert ink.dtype == np.float32
     rows = ink.reshape(4, 4, 6)
     np.testing.assert_array_equal(rows[0, 1] > 0, [True, True, True, True, True, False])
-    assert rows[0, 1].tolist() == pytest.approx([4, 8, 8, 8, 5, 0])  # pixels, both ends counted
+    assert rows[0, 1].tolist() == pytest.approx([4, 8, 8, 8, 4, 0])  # pixels
     assert rows[0].sum() == rows[0, 1].sum()
     assert not rows[1].any()
     assert np.argwhere(rows[2]).tolist() == [[3, 5]]
@@ -377,13 +378,44 @@ def test_an_image_comes_to_the_scale_that_is_asked_for() -> None:
     assert 0.5 < bent.shape[1] / wanted.shape[1] < 1.8
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_give_in_turn_what_one_alone_would(workers: int) -> None:
-    """Also where two processes train, each on every second batch."""
-    for stride in (1, 2):
-        alone = taken(iter(loader(StreamDataset(stream(), 3, stride), 0, pinned=False)), 7)
-        shared = iter(loader(StreamDataset(stream(), 3, stride), workers, pinned=False))
-        for (epoch, batch), (other, likewise) in zip(alone, taken(shared, 7), strict=True):
+def test_what_travels_is_compact_and_comes_out_the_same() -> None:
+    made = expressions(5)
+    batch = collate(made, [draw(each) for each in made], vocabulary())
+    small = collate_compact(made, [draw(each) for each in made], vocabulary())
+    assert small.images.element_size() == 1
+    assert small.ink.element_size() == 2
+    back = small.expanded()
+    assert torch.equal(back.images, batch.images)
+    torch.testing.assert_close(back.ink, batch.ink, rtol=1e-3, atol=1e-3)
+    assert all(torch.equal(*each) for each in zip(back[1:3], batch[1:3], strict=True))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_workers_have_lanes_and_are_taken_from_in_turn(stride: int) -> None:
+    """Also where two processes train, each on every second batch; every epoch is somebody's."""
+    workers = 2
+    lanes = [taken(stream().batches(0, 1, lane, workers), 12) for lane in range(workers)]
+    assert {epoch % workers for epoch, _ in lanes[0]} == {0}
+    assert {epoch % workers for epoch, _ in lanes[1]} == {1}
+
+    def drawn(skip: int, count: int) -> list[tuple[int, Batch]]:
+        return taken(iter(loader(StreamDataset(stream(), skip, stride), workers, False)), count)
+
+    for rank in range(stride):
+        whole = drawn(rank, 8)
+        for turn, (epoch, batch) in enumerate(whole):
+            taken_before, lane = divmod(turn, workers)
+            other, likewise = lanes[lane][taken_before * stride + rank]
             assert epoch == other
             assert same(batch, likewise)
-        del shared
+        for late, early in zip(drawn(rank + 3 * stride, 4), whole[3:7], strict=True):
+            assert late[0] == early[0]
+            assert same(late[1], early[1])
+
+
+def test_one_worker_gives_what_the_training_process_would() -> None:
+    alone = taken(iter(loader(StreamDataset(stream(), 3, 1), 0, False)), 7)
+    beside = taken(iter(loader(StreamDataset(stream(), 3, 1), 1, False)), 7)
+    for (epoch, batch), (other, likewise) in zip(alone, beside, strict=True):
+        assert epoch == other
+        assert same(batch, likewise)

@@ -20,7 +20,7 @@ from inktex.training.budget import Budget
 from inktex.training.budget_callback import BudgetCallback, Watch
 from inktex.training.checkpoint import Checkpoint
 from inktex.training.inkset import Expression
-from inktex.training.optimisation import learning_rate, ramped_average
+from inktex.training.optimisation import MovingAverage, learning_rate
 from inktex.training.recipe import Optimisation
 from inktex.training.training_log import read_log
 
@@ -209,13 +209,21 @@ def test_the_average_lags_behind_the_weights(tmp_path: Path) -> None:
     """After n steps it is the ramped mean of what the weights were."""
     last = train(tmp_path, "1step")
     assert_same(last.network, last.average)
-    update = ramped_average(0.9)
-    average, count = [torch.tensor([0.0]), torch.tensor(3)], torch.tensor(1)
-    update(average, [torch.tensor([1.0]), torch.tensor(7)], count)
-    assert average[0].item() == pytest.approx(1 - 2 / 11)
-    assert average[1].item() == 7
-    update(average, [torch.tensor([0.0]), torch.tensor(7)], torch.tensor(10**6))
-    assert average[0].item() == pytest.approx(0.9 * (1 - 2 / 11))
+    network = nn.BatchNorm1d(1)
+    average = MovingAverage(network, 0.9)
+
+    def follow(weight: float, batches: int) -> float:
+        nn.init.constant_(network.weight, weight)
+        assert network.num_batches_tracked is not None
+        network.num_batches_tracked.fill_(batches)
+        average.update(network)
+        assert average.module.num_batches_tracked == batches
+        return float(average.module.get_parameter("weight"))
+
+    assert follow(0.0, 3) == 0
+    assert follow(1.0, 7) == pytest.approx(1 - 2 / 11)
+    average.updates = 10**6
+    assert follow(0.0, 9) == pytest.approx(0.9 * (1 - 2 / 11))
 
 
 def test_the_rate_rises_in_a_line_and_falls_as_half_a_cosine() -> None:

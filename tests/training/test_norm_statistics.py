@@ -38,7 +38,7 @@ def images() -> list[Tensor]:
     stream = TrainingStream(
         synthetic.expressions(14), synthetic.vocabulary(), recipe.augmentation, 8, 120_000, 1, 23
     )
-    return [batch.images for _, batch in itertools.islice(stream.batches(), 12)]
+    return [batch.expanded().images for _, batch in itertools.islice(stream.batches(), 12)]
 
 
 @torch.no_grad()
