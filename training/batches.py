@@ -31,6 +31,8 @@ from .synthesis.synthesizer import Synthesizer
 from .two_scale_encoder import CELL
 
 DIRECTIONS = 2
+INK_THRESHOLD = 0.15
+"""A cell is attended to when one of its pixels is at least this dark."""
 _WIDTH_STEP = 32
 _MOST_ROWS = 16
 _ROW_BATCHES = 6  # that a row of formulas of about the same height must fill
@@ -45,6 +47,7 @@ class Batch(NamedTuple):
     targets: int64 [b, 2, t], `<pad>` behind the end; the right-to-left row ends with `<sos>`
     ink: float32 [b, t, cells], how much ink of the left-to-right target token lies in a cell
     mirror: int64 [b, t], the place in `ink` of the right-to-left target token
+    inked: the greatest number of cells with ink in an image; None where nobody counted them
     """
 
     images: Tensor
@@ -52,6 +55,11 @@ class Batch(NamedTuple):
     targets: Tensor
     ink: Tensor
     mirror: Tensor
+    inked: int | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch there."""
+        return Batch(*(each.to(device) for each in self[:5]), inked=self.inked)
 
     def expanded(self) -> Batch:
         """The batch of a `collate_compact` as a network sees it."""
@@ -179,7 +187,19 @@ def collate_compact(
         torch.from_numpy(targets),
         torch.from_numpy(ink),
         torch.from_numpy(mirror),
+        _most_inked(images),
     )
+
+
+def _most_inked(images: NDArray[np.uint8]) -> int:
+    """Of images [b, 1, h, w], as `transformer_recognizer.holds_ink` counts.
+
+    It gives a tensor its shape: asked of an accelerator, it would be an answer to wait for.
+    """
+    count, _, height, width = images.shape
+    rows = images.reshape(count, height // CELL, CELL, width).max(axis=2)
+    cells = rows.reshape(count, -1, CELL).max(axis=2) >= INK_THRESHOLD * 255
+    return max(int(cells.sum(axis=1).max()), 1)
 
 
 class Buckets:

@@ -16,7 +16,7 @@ from ..core import recognizer
 from ..core.manifest import Decoding, Manifest, Variant
 from ..core.rendering import DEFAULT_RENDERING, Rendering
 from ..core.vocabulary import Vocabulary
-from .batches import Batch, evaluation_batches
+from .batches import evaluation_batches
 from .inkset import Expression
 from .objectives import CrossEntropy
 from .preprocessing import preprocessing
@@ -88,7 +88,7 @@ def caption_loss(
     total, count = 0.0, 0
     for _, batch in evaluation_batches(known, vocabulary, batch_size, max_pixels, rendering):
         tokens = int((batch.targets[:, 0] != vocabulary.pad).sum())
-        losses = CrossEntropy()(network, Batch(*(each.to(device) for each in batch)))
+        losses = CrossEntropy()(network, batch.to(device))
         total += tokens * float(losses.total)
         count += tokens
     network.train(was_training)

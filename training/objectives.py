@@ -75,7 +75,7 @@ class AlignedCrossEntropy:
 
     def __call__(self, network: TransformerRecognizer, batch: Batch) -> Losses:
         """Both directions in one pass; `network` has a symbol head."""
-        cells = network.inked_cells(batch.images)
+        cells = network.inked_cells(batch.images, batch.inked)
         memory = network.decoder.remember(cells.features, cells.places, cells.bias)
         logits, attentions = network.decoder(batch.inputs.flatten(0, 1), memory, DIRECTIONS)
         tokens = token_loss(logits, batch.targets.flatten(0, 1), self.label_smoothing)

@@ -10,11 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.interface import GraphSpec, Interface, StateSpec, TensorSpec
+from .batches import INK_THRESHOLD
 from .recognizer import Recognizer
 from .transformer_decoder import MASKED, CoverageTransformer, Memory, State, grid_encoding
-
-INK_THRESHOLD = 0.15
-"""A cell is attended to when one of its pixels is at least this dark."""
 
 
 def holds_ink(images: Tensor, cell: int) -> Tensor:
@@ -79,14 +77,17 @@ class TransformerRecognizer(Recognizer):
         numbers = torch.arange(height * width, device=images.device)[None]
         return Cells(cells, places.to(cells.dtype), bias, numbers)
 
-    def inked_cells(self, images: Tensor) -> Cells:
+    def inked_cells(self, images: Tensor, most: int | None = None) -> Cells:
         """Only the cells with ink, padded to the most that an image of the batch has.
 
         Equal to `all_cells` for the decoder, and 3 to 5 times fewer.
+
+        Args:
+            most: how many that are, where it is known; else it is counted.
         """
         everything = self.all_cells(images)
         inked = everything.bias == 0
-        count = max(int(inked.sum(dim=1).max()), 1)
+        count = most or max(int(inked.sum(dim=1).max()), 1)
         # a stable sort keeps the inked cells in reading order and puts them first
         index = torch.argsort(~inked, dim=1, stable=True)[:, :count]
         spread = index[:, :, None].expand(-1, -1, everything.features.shape[2])

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from ..core.rendering import DEFAULT_RENDERING, Rendering
 from .augmentation import Augmentation
-from .batches import Buckets, draw, drawn_sizes
+from .batches import INK_THRESHOLD, Buckets, draw, drawn_sizes
 from .inkset import Expression
 from .recognizer import STRIDE
-from .transformer_recognizer import INK_THRESHOLD
 
 
 class View(NamedTuple):
