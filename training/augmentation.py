@@ -41,7 +41,7 @@ class Augmentation:
         pen: range of the width of the pen, in pixels where the rendering's has `PEN_PX`.
         splices: share of the formulas that are spliced with another, of those that can be.
         synthetic: share of the formulas of an epoch in whose place stand new ones, made of the
-            symbols of all (see `synthesis`).
+            symbols of all (see `synthesis`); none where no symbols are known.
     """
 
     scale: float = 0.25

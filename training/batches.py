@@ -13,6 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..core.errors import DataError
 from ..core.rendering import (
     DEFAULT_RENDERING,
     PEN_PX,
@@ -278,9 +279,17 @@ class TrainingStream:
         return all_joints(self.expressions), drawn_sizes(self.expressions, self.rendering)
 
     @cached_property
-    def _synthesizer(self) -> Synthesizer:
-        """Made where it is needed: it takes seconds, and ink whose symbols are known."""
-        return Synthesizer(self.expressions, Writing(longest=min(self.longest, Writing.longest)))
+    def synthesizer(self) -> Synthesizer | None:
+        """What new formulas are made by; None where there are to be none, or where it is not known
+        of any ink which strokes make which symbol. To make it takes seconds."""
+        if not self.augmentation.synthetic:
+            return None
+        try:
+            return Synthesizer(
+                self.expressions, Writing(longest=min(self.longest, Writing.longest))
+            )
+        except DataError:
+            return None
 
     def epoch(self, number: int) -> list[list[Expression]]:
         """The batches of an epoch: every expression once, some of them spliced with others, some
@@ -289,10 +298,10 @@ class TrainingStream:
         share = self.augmentation.splices
         cuts, sizes = self._known
         expressions = with_splices(self.expressions, share, self.longest, rng, cuts)
-        if self.augmentation.synthetic:
+        if self.synthesizer:
             chosen = rng.random(len(expressions)) < self.augmentation.synthetic
             for index in np.flatnonzero(chosen).tolist():
-                expressions[index] = self._synthesizer.expression(f"new {index}", rng)
+                expressions[index] = self.synthesizer.expression(f"new {index}", rng)
         sizes = sizes.copy()
         for index, (made, plain) in enumerate(zip(expressions, self.expressions, strict=True)):
             if made is not plain:

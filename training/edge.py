@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..core.errors import DataError
+from ..core.rendering import Rendering
 from ..core.vocabulary import Vocabulary
+from .augmentation import Augmentation
 from .objectives import AlignedCrossEntropy
-from .recipe import Recipe
+from .recipe import Optimisation, Recipe
 from .transformer_decoder import CoverageTransformer
 from .transformer_recognizer import TransformerRecognizer
 from .two_scale_encoder import CELL, TwoScaleEncoder
@@ -37,14 +39,14 @@ class EdgeModel:
     """
 
     widths: tuple[int, int, int, int] = (32, 64, 144, 192)
-    blocks: tuple[int, int, int] = (2, 4, 2)
+    blocks: tuple[int, int, int] = (2, 4, 1)
     features: int = 256
     heads: int = 8
     hidden: int = 512
     layers: int = 3
     max_length: int = 160
-    dropout: float = 0.1
-    drop_path: float = 0.0
+    dropout: float = 0.2
+    drop_path: float = 0.05
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.features % self.heads or self.features % 4:
@@ -70,5 +72,12 @@ class EdgeModel:
 
 
 def edge() -> Recipe:
-    """The default recipe."""
-    return Recipe("edge", EdgeModel(), AlignedCrossEntropy())
+    """The default recipe, with symbols of 20 pixels, and half of each epoch new formulas."""
+    return Recipe(
+        "edge",
+        EdgeModel(),
+        AlignedCrossEntropy(),
+        Optimisation(weight_decay=0.05),
+        Augmentation(synthetic=0.5),
+        Rendering(symbol_px=20.0, pen_px=2.2),
+    )

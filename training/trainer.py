@@ -111,6 +111,8 @@ def train(
         recipe.model.max_length - 1,
         recipe.rendering,
     )
+    if recipe.augmentation.synthetic and stream.synthesizer is None:
+        say("no new formulas: it is not known of any ink which strokes make which symbol")
     batches = len(stream.epoch(0))
     steps_per_epoch = max(batches // (processes.count * settings.accumulate), 1)
     if resume:

@@ -114,6 +114,8 @@ def recipe(**optimisation: object) -> Recipe:
             hidden=32,
             layers=2,
             max_length=24,
+            dropout=0.1,
+            drop_path=0.0,
         ),
         AlignedCrossEntropy(),
         dataclasses.replace(settings, **optimisation),  # type: ignore[arg-type]

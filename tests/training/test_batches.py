@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -422,3 +423,10 @@ def test_one_worker_gives_what_the_training_process_would() -> None:
     for (epoch, batch), (other, likewise) in zip(alone, beside, strict=True):
         assert epoch == other
         assert same(batch, likewise)
+
+
+def test_no_new_formulas_where_symbols_are_not_known() -> None:
+    unknown = [replace(each, ink=((),) * len(each.caption)) for each in expressions(6)]
+    made = TrainingStream(unknown, vocabulary(), Augmentation(synthetic=1.0), 4, 60_000, 1, 30)
+    assert made.synthesizer is None
+    assert not any(each.identifier.startswith("new") for batch in made.epoch(0) for each in batch)

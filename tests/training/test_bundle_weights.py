@@ -16,6 +16,7 @@ from inktex.core.errors import BundleError, CheckpointError, ParityError, Runtim
 from inktex.core.manifest import Manifest
 from inktex.quantization.quantized_bundle import Settings, quantize_bundle
 from inktex.training.bundle_weights import bundle_source
+from inktex.training.edge import EdgeModel
 from inktex.training.graph_weights import GraphWeights
 from inktex.training.warm_start import Source
 
@@ -100,7 +101,8 @@ def test_settings_of_another_version_do_no_harm(bundle: Bundle, tmp_path: Path) 
         return dataclasses.replace(manifest, provenance={"recipe": recipe})
 
     source = bundle_source(altered(bundle, tmp_path / "older", older))
-    assert source.recipe.model == dataclasses.replace(synthetic.recipe().model, dropout=0.1)  # type: ignore[type-var]
+    wanted = dataclasses.replace(synthetic.recipe().model, dropout=EdgeModel().dropout)  # type: ignore[type-var]
+    assert source.recipe.model == wanted
 
 
 def without_recipe(manifest: Manifest) -> Manifest:
