@@ -41,12 +41,21 @@ class Setting:
         kind: "ink" or "bitmaps".
         precision: of the bundle's variant.
         beams: 1 is greedy.
+        rescored: whether the beams are ranked by both directions.
     """
 
     test_set: str
     kind: str
     precision: str
     beams: int
+    rescored: bool = False
+
+    @property
+    def search(self) -> str:
+        """As the table says it: "greedy", "beam 5", "beam 5 rescored"."""
+        if self.beams == 1:
+            return "greedy"
+        return f"beam {self.beams} rescored" if self.rescored else f"beam {self.beams}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class Row:
             setting.test_set,
             setting.kind,
             setting.precision,
-            "greedy" if setting.beams == 1 else f"beam {setting.beams}",
+            setting.search,
             str(score.count),
             *(f"{100 * rate:.2f}" for rate in (*rates, score.token_error_rate)),
         ]
@@ -130,10 +139,11 @@ def measure_accuracy(
         root: see `load_test_set`.
         constrain: keep to well-formed formulas.
         limit: only so many formulas of each set, spread over it.
+        beams: each of more than one also with both directions, where the bundle can.
         finished: called with every row as soon as it is complete, in order of the table.
 
     Returns:
-        The rows: by test set, then kind, precision and beams.
+        The rows: by test set, then kind, precision and search.
 
     Raises:
         DataError: a test set is missing.
@@ -142,7 +152,12 @@ def measure_accuracy(
         (test_set, kind): spread(load_test_set(root, test_set, kind), limit)
         for test_set, kind in product(test_sets, kinds)
     }
-    settings = [Setting(*each) for each in product(test_sets, kinds, precisions, beams)]
+    can_rescore = bundle.manifest.decoding.rescore
+    settings = [
+        Setting(test_set, kind, precision, width, rescored)
+        for test_set, kind, precision, width in product(test_sets, kinds, precisions, beams)
+        for rescored in ((False, True) if can_rescore and width > 1 else (False,))
+    ]
     chunks = [
         (setting, start)
         for setting in settings
@@ -229,7 +244,12 @@ class _Worker:
                 answers.append(Answer((), 0.0, "not imported"))
                 continue
             try:
-                result = recognizer(sample.source, beam=setting.beams, constrain=self.constrain)
+                result = recognizer(
+                    sample.source,
+                    beam=setting.beams,
+                    constrain=self.constrain,
+                    rescore=setting.rescored,
+                )
             except InktexError as error:
                 answers.append(Answer((), 0.0, str(error)))
             else:

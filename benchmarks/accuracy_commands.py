@@ -86,7 +86,8 @@ def accuracy(
         rows.append(row.to_dict())
         if readings is not None:
             setting = row.setting
-            name = f"{setting.test_set}-{setting.kind}-{setting.precision}-beam{setting.beams}"
+            search = setting.search.replace(" ", "-")
+            name = f"{setting.test_set}-{setting.kind}-{setting.precision}-{search}"
             write_readings(readings / f"{name}.jsonl", row.readings)
         if json_file is not None:
             write_json(json_file, {**report, "rows": rows})

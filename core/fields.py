@@ -58,6 +58,13 @@ class Fields:
             return float(found)
         return self._get(name, float, "a number", 1.0)
 
+    def flag(self, name: str) -> bool:
+        """Whether the field says so."""
+        found = self.content.get(name, _MISSING)
+        if not isinstance(found, bool):
+            self.note(self.path(name), "true or false", found)
+        return found is True
+
     def mapping(self, name: str) -> dict[str, object]:
         """The object in the field, as it is."""
         return self._get(name, dict, "an object", {})

@@ -64,11 +64,14 @@ class Decoding:
         beams: beam width; 1 is greedy.
         length_penalty: the exponent of the length that a hypothesis' log-probability is
             divided by.
+        rescore: whether the decoder also writes from right to left, and the hypotheses of a beam
+            search are ranked by both directions (see `rescoring`).
     """
 
     max_length: int
     beams: int = 1
     length_penalty: float = 1.0
+    rescore: bool = False
 
 
 @dataclass(frozen=True)
@@ -227,7 +230,10 @@ def _read_preprocessing(fields: Fields) -> Preprocessing:
 
 def _read_decoding(fields: Fields) -> Decoding:
     return Decoding(
-        fields.whole("max_length"), fields.whole("beams"), fields.number("length_penalty")
+        fields.whole("max_length"),
+        fields.whole("beams"),
+        fields.number("length_penalty"),
+        "rescore" in fields.content and fields.flag("rescore"),  # bundles had none
     )
 
 

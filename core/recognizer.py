@@ -17,6 +17,7 @@ from .grammar import GrammarConstraint
 from .latex import to_latex
 from .manifest import Manifest
 from .preparation import Source, prepare_image, rendering_of, size_limits
+from .rescoring import rescored
 from .search import Hypothesis, beam_search, greedy
 from .step_model import StepModel
 
@@ -139,6 +140,7 @@ class Recognizer:
         beam: int | None = None,
         nbest: int = 1,
         constrain: bool = True,
+        rescore: bool | None = None,
         name: str = "",
     ) -> Result:
         """Read one formula.
@@ -149,19 +151,27 @@ class Recognizer:
                 where that is more.
             nbest: readings wanted, the best included.
             constrain: keep to well-formed formulas (balanced braces, two arguments of `\\frac`).
+            rescore: rank the hypotheses of a beam by both directions; by default as the bundle
+                says, of which not every one can.
             name: what to call the source in error messages; by default its path.
 
         Raises:
-            InputError: a source that cannot be read, has no ink or is too large, or `nbest` that
-                is more than `beam`.
+            InputError: a source that cannot be read, has no ink or is too large, `nbest` that is
+                more than `beam`, or `rescore` of a bundle that cannot.
         """
         beam, nbest = self._widths(beam, nbest)
+        if rescore and not self.manifest.decoding.rescore:
+            raise InputError(
+                "rescore: expected a bundle whose decoder writes in both directions, found one "
+                "that was exported without --rescore; leave it out"
+            )
         began = time.perf_counter()
         image = prepare_image(source, self.manifest.preprocessing, name)
         read = time.perf_counter()
         [memory] = self.model.encode(image)
         encoded = time.perf_counter()
-        found = [self._alternative(each) for each in self._search(memory, beam, nbest, constrain)]
+        hypotheses = self._search(memory, beam, nbest, constrain, rescore is not False)
+        found = [self._alternative(each) for each in hypotheses]
         decoded = time.perf_counter()
         best = found[0]
         return Result(
@@ -228,7 +238,9 @@ class Recognizer:
             )
         return beam, nbest
 
-    def _search(self, memory: Any, beam: int, nbest: int, constrain: bool) -> list[Hypothesis]:
+    def _search(
+        self, memory: Any, beam: int, nbest: int, constrain: bool, rescore: bool = True
+    ) -> list[Hypothesis]:
         vocabulary, decoding = self.manifest.vocabulary, self.manifest.decoding
         constraint = self._grammar if constrain else None
         if beam == 1:
@@ -242,7 +254,8 @@ class Recognizer:
                     constraint=constraint,
                 )
             ]
-        return beam_search(
+        rescore = rescore and decoding.rescore
+        hypotheses = beam_search(
             self.model,
             memory,
             beams=beam,
@@ -250,8 +263,19 @@ class Recognizer:
             eos=vocabulary.eos,
             max_length=decoding.max_length,
             length_penalty=decoding.length_penalty,
-            nbest=nbest,
+            nbest=beam if rescore else nbest,
             constraint=constraint,
+        )
+        if not rescore:
+            return hypotheses
+        return rescored(
+            self.model,
+            memory,
+            hypotheses,
+            sos=vocabulary.sos,
+            eos=vocabulary.eos,
+            length_penalty=decoding.length_penalty,
+            nbest=nbest,
         )
 
     @cached_property

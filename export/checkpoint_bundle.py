@@ -10,8 +10,10 @@ from typing import Any
 import torch
 
 from ..core.bundle import Bundle, golden_npz, write_bundle
+from ..core.errors import ExportError
 from ..core.manifest import Decoding, Manifest
 from ..training.checkpoint import Checkpoint
+from ..training.objectives import AlignedCrossEntropy
 from ..training.preprocessing import PADDING_PX, preprocessing
 from .golden import golden_arrays
 from .graphs import EncoderGraph, StepGraph
@@ -28,6 +30,7 @@ def export_bundle(
     beams: int = 1,
     targets: Sequence[str] = ("onnx",),
     padding_px: int = PADDING_PX,
+    rescore: bool = False,
 ) -> Bundle:
     """Write the averaged weights of a checkpoint as a bundle.
 
@@ -37,12 +40,19 @@ def export_bundle(
         targets: out of `targets.TARGETS`, the preferred one first.
         padding_px: paper that every image gets to the right and below; less is faster, and what
             it does to accuracy is for validation to tell.
+        rescore: rank the hypotheses of a beam by both directions of writing.
 
     Raises:
-        ExportError: a graph came out with another interface, or there is no such target.
+        ExportError: a graph came out with another interface, there is no such target, or the
+            recognizer to rescore with was not trained in both directions.
         RuntimeUnavailable: what a target needs to be made is not installed.
         BundleError: there is something other than a bundle at `path`.
     """
+    if rescore and not isinstance(checkpoint.recipe.objective, AlignedCrossEntropy):
+        raise ExportError(
+            "rescore: expected a decoder that was trained in both directions, as that of `edge` "
+            f"is, found a recognizer of {checkpoint.recipe.name}; leave it out"
+        )
     network = checkpoint.trained_network()
     encoder, step = EncoderGraph(network), StepGraph(network)
     interface = network.interface()
@@ -56,7 +66,7 @@ def export_bundle(
         vocabulary=checkpoint.vocabulary,
         interface=interface,
         preprocessing=prepared,
-        decoding=Decoding(max_length=network.max_length, beams=beams),
+        decoding=Decoding(network.max_length, beams, rescore=rescore),
         variants=variants,
         provenance=_provenance(checkpoint),
         licence=licence,

@@ -21,6 +21,9 @@ _PATH = click.Path(path_type=Path)
     help="Paper to the right and below, by default as much as in training: less is faster; choose "
     "it on validation.",
 )
+@click.option(
+    "--rescore", is_flag=True, help="Rank a beam's hypotheses by both directions of writing."
+)
 @click.option("--licence", help="Of the weights; by default that of CROHME.")
 @click.option(
     "--to",
@@ -36,6 +39,7 @@ def export(
     output: Path,
     beams: int,
     padding: int | None,
+    rescore: bool,
     licence: str | None,
     targets: str,
 ) -> None:
@@ -54,7 +58,7 @@ def export(
     source = Checkpoint.load(checkpoint)
     licence = licence or WEIGHTS_LICENCE
     padding = PADDING_PX if padding is None else padding
-    bundle = export_bundle(source, output, licence, beams, names, padding)
+    bundle = export_bundle(source, output, licence, beams, names, padding, rescore)
     for name, record in bundle.manifest.files.items():
         click.echo(f"{record.size:>12,}  {output / name}")
 

@@ -91,6 +91,12 @@ class _Outcome:
     default=True,
     help="Keep to well-formed LaTeX, or give what the model prefers. [default: keep to it]",
 )
+@click.option(
+    "--rescore/--no-rescore",
+    default=None,
+    help="Rank the hypotheses of a beam by both directions of writing. [default: as the bundle "
+    "says]",
+)
 def recognize(
     paths: tuple[str, ...],
     beam: int | None,
@@ -101,6 +107,7 @@ def recognize(
     precision: str,
     threads: int | None,
     grammar: bool,
+    rescore: bool | None,
 ) -> None:
     """Read handwritten formulas and write their LaTeX, one line each.
 
@@ -120,7 +127,7 @@ def recognize(
     alone = threads if workers == 1 else 1
     recognizer = load(bundle, runtime, precision, alone)
 
-    read = partial(_read, recognizer, beam=beam, nbest=nbest, constrain=grammar)
+    read = partial(_read, recognizer, beam=beam, nbest=nbest, constrain=grammar, rescore=rescore)
 
     with_path = len(paths) > 1 or (paths[0] != "-" and sources[0].path != paths[0])
     failed = 0

@@ -29,6 +29,11 @@ _NBEST = 5  # readings of each formula on the page of errors
     "--beam", type=_POSITIVE, default=1, show_default=True, help="Hypotheses; 1 is greedy."
 )
 @click.option("--grammar/--no-grammar", default=True, help="Well-formed LaTeX only. [default: yes]")
+@click.option(
+    "--rescore/--no-rescore",
+    default=None,
+    help="Rank a beam's hypotheses by both directions. [default: as the bundle says]",
+)
 @click.option("--limit", type=_POSITIVE, help="Read only so many, spread over the data.")
 @click.option(
     "--split",
@@ -55,6 +60,7 @@ def evaluate(
     precision: str,
     beam: int,
     grammar: bool,
+    rescore: bool | None,
     limit: int | None,
     split: str,
     errors: Path | None,
@@ -105,9 +111,12 @@ def evaluate(
         raise DataError(f"{source}: expected formulas to read, found none; choose other data")
     recognizer, precision = _recognizer(model, precision)
     nbest = min(beam, _NBEST) if errors is not None else 1
-    readings = read_all(recognizer, samples, beam=beam, nbest=nbest, constrain=grammar)
+    readings = read_all(
+        recognizer, samples, beam=beam, nbest=nbest, constrain=grammar, rescore=rescore
+    )
     analysis = analyse(readings)
-    search = _search(beam, grammar)
+    both = recognizer.manifest.decoding.rescore and rescore is not False
+    search = _search(beam, grammar, both)
     if output is not None:
         write_readings(output, readings)
     if errors is not None:
@@ -133,7 +142,8 @@ def evaluate(
     if record is not None:
         _record(model, precision, record, search, analysis.score)
     if as_json:
-        settings = {"precision": precision, "beam": beam, "grammar": grammar, "split": split}
+        settings = {"precision": precision, "beam": beam, "grammar": grammar}
+        settings |= {"rescored": both and beam > 1, "split": split}
         told = {name: each.to_dict() for name, each in curves.items()}
         head = {"model": str(model), "data": str(source), **settings}
         report = {**head, **analysis.to_dict(), "confidence": told}
@@ -172,13 +182,13 @@ def _recognizer(model: Path, precision: str) -> tuple[Recognizer, str]:
     return reader(network, checkpoint.vocabulary, rendering), "fp32"
 
 
-def _search(beam: int, grammar: bool) -> str:
+def _search(beam: int, grammar: bool, rescored: bool) -> str:
     """How was searched, as the manifest and people are told.
 
-    >>> _search(1, True), _search(5, False)
-    ('greedy', 'beam 5 without grammar')
+    >>> _search(1, True, True), _search(5, False, False), _search(5, True, True)
+    ('greedy', 'beam 5 without grammar', 'beam 5 rescored')
     """
-    width = "greedy" if beam == 1 else f"beam {beam}"
+    width = "greedy" if beam == 1 else f"beam {beam} rescored" if rescored else f"beam {beam}"
     return width if grammar else f"{width} without grammar"
 
 

@@ -85,6 +85,7 @@ def read_all(
     beam: int = 1,
     nbest: int = 1,
     constrain: bool = True,
+    rescore: bool | None = None,
 ) -> list[Reading]:
     """Read every sample, and show how far it is.
 
@@ -92,7 +93,7 @@ def read_all(
 
     Args:
         recognizer: of a bundle or of a checkpoint.
-        beam, nbest, constrain: as the recognizer takes them.
+        beam, nbest, constrain, rescore: as the recognizer takes them.
     """
     readings = []
     with Progress(len(samples), "formulas read") as progress:
@@ -100,7 +101,12 @@ def read_all(
             name, caption = sample.identifier, sample.caption
             try:
                 found = recognizer(
-                    sample.source, beam=beam, nbest=nbest, constrain=constrain, name=name
+                    sample.source,
+                    beam=beam,
+                    nbest=nbest,
+                    constrain=constrain,
+                    rescore=rescore,
+                    name=name,
                 )
             except InputError as error:
                 readings.append(Reading(name, caption, (), nan, problem=str(error)))

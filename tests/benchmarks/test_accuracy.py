@@ -64,7 +64,9 @@ def test_the_rows_are_what_the_recognizer_reads(root: Path, tiny_bundle: Bundle)
     )
     assert rows == finished
     settings = [tuple(vars(row.setting).values()) for row in rows]
-    assert settings == list(product(["tiny"], ["ink", "bitmaps"], ["fp32", "int8"], [1, 2]))
+    assert settings == list(
+        product(["tiny"], ["ink", "bitmaps"], ["fp32", "int8"], [1, 2], [False])
+    )
     recognizer = load(tiny_bundle)
     for row in rows:
         samples = load_test_set(root, "tiny", row.setting.kind)
@@ -115,8 +117,8 @@ def test_the_command_prints_the_table_and_writes_it(
     assert [row["beams"] for row in written["rows"]] == [1, 2]
     assert written["rows"][0]["exact_count"] == 5
     names = sorted(each.name for each in readings.iterdir())
-    assert names == ["tiny-ink-int8-beam1.jsonl", "tiny-ink-int8-beam2.jsonl"]
-    lines = (readings / names[0]).read_text(encoding="utf-8").splitlines()
+    assert names == ["tiny-ink-int8-beam-2.jsonl", "tiny-ink-int8-greedy.jsonl"]
+    lines = (readings / names[1]).read_text(encoding="utf-8").splitlines()
     assert sum(json.loads(line)["right"] for line in lines) == 5
 
 

@@ -53,7 +53,7 @@ def manifest() -> Manifest:
         vocabulary=Vocabulary((*SPECIAL_TOKENS, "x", "\\pi")),
         interface=INTERFACE,
         preprocessing=Preprocessing("normalised-ink", {"multiple": 16, "max_pixels": 4096}),
-        decoding=Decoding(max_length=8, beams=3, length_penalty=0.5),
+        decoding=Decoding(max_length=8, beams=3, length_penalty=0.5, rescore=True),
         variants=(
             Variant("onnxruntime", "int8", "encoder.int8.onnx", "step.onnx", {"2014": [51.5]}),
             Variant("onnxruntime", "fp32", "encoder.onnx", "step.onnx"),
@@ -124,11 +124,18 @@ def test_bundles_from_before_there_was_a_calibration_are_read(manifest: Manifest
     assert Manifest.from_json(edited(manifest, "confidence", None)).confidence is None
 
 
+def test_bundles_from_before_there_was_rescoring_are_read(manifest: Manifest) -> None:
+    content = json.loads(manifest.to_json())
+    del content["decoding"]["rescore"]
+    assert not Manifest.from_json(json.dumps(content)).decoding.rescore
+
+
 def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
     content = json.loads(manifest.to_json())
     content["licence"] = 3
     content["decoding"]["beams"] = True
     content["decoding"]["length_penalty"] = "one"
+    content["decoding"]["rescore"] = 1
     content["variants"][1]["encoder"] = None
     content["interface"]["step"]["inputs"][0]["shape"] = [1.5]
     content["vocabulary"][3] = ["x"]
@@ -141,6 +148,7 @@ def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
         "licence",
         "decoding.beams",
         "decoding.length_penalty",
+        "decoding.rescore",
         "variants[1].encoder",
         "interface.step.inputs[0].shape[0]",
         "vocabulary[3]",

@@ -30,6 +30,7 @@ from inktex.core.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 VOCABULARY = Vocabulary((*SPECIAL_TOKENS, "x", "^", "{", "}", "2", "3"))
 SQUARE, CUBE = [*"x^{2}"], [*"x^{3}"]
+KNOWN = (SQUARE, 0.6), (CUBE, 0.4)
 STROKES = [
     np.array([[0.0, 0.0], [10.0, 20.0]]),
     np.array([[10.0, 0.0], [0.0, 20.0]]),
@@ -38,7 +39,8 @@ STROKES = [
 
 
 class Reading:
-    """A model that knows two readings of everything, `x^2` with 0.6 and `x^3` with 0.4."""
+    """A model that knows two readings of everything, `x^2` with 0.6 and `x^3` with 0.4; written
+    from the end, with 0.1 and 0.9."""
 
     vocabulary_size = len(VOCABULARY)
 
@@ -64,10 +66,11 @@ class Reading:
         return [state[row] for row in order]
 
     def _next(self, row: tuple[int, ...]) -> list[float]:
-        written = VOCABULARY.decode(row)
+        backward = row[0] == VOCABULARY.eos
+        written = VOCABULARY.decode(row[1:])
         probability = np.full(len(VOCABULARY), 1e-9)
-        for caption, weight in ((SQUARE, 0.6), (CUBE, 0.4)):
-            caption = [*caption, "<eos>"]
+        for caption, weight in ((SQUARE, 0.1), (CUBE, 0.9)) if backward else KNOWN:
+            caption = [*caption[::-1], "<sos>"] if backward else [*caption, "<eos>"]
             if caption[: len(written)] == written:
                 probability[VOCABULARY.index[caption[len(written)]]] += weight
         probability /= probability.sum()
@@ -164,6 +167,22 @@ def test_the_bundle_says_how_to_decode(model: Reading, manifest: Manifest) -> No
     assert len(Recognizer(model, wide)(STROKES, nbest=3).alternatives) == 2
     short = replace(manifest, decoding=Decoding(max_length=3))
     assert Recognizer(model, short)(STROKES, constrain=False).tokens == ("x", "^", "{")
+
+
+def test_hypotheses_are_ranked_by_both_directions(model: Reading, manifest: Manifest) -> None:
+    both = Recognizer(model, replace(manifest, decoding=Decoding(12, beams=4, rescore=True)))
+    result = both(STROKES, nbest=2)
+    assert result.latex == "x^{3}"
+    assert result.score == pytest.approx((math.log(0.4) + math.log(0.9)) / 2 / 6, abs=1e-4)
+    assert [each.latex for each in result.alternatives] == ["x^{2}"]
+    assert both(STROKES).latex == "x^{3}"
+    assert both(STROKES, rescore=False).latex == both(STROKES, beam=1).latex == "x^{2}"
+
+
+def test_a_decoder_of_one_direction_cannot_rescore(recognizer: Recognizer) -> None:
+    with pytest.raises(InputError, match="exported without --rescore"):
+        recognizer(STROKES, beam=4, rescore=True)
+    assert recognizer(STROKES, beam=4, rescore=False).latex == "x^{2}"
 
 
 def test_a_constraint_keeps_formulas_whole(model: Reading, manifest: Manifest) -> None:
