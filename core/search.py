@@ -17,7 +17,7 @@ from .errors import InktexError, InputError
 from .grammar import GrammarConstraint, GrammarState
 from .step_model import Memory, State, StepModel
 
-Scores = npt.NDArray[np.float64]
+LogProbs = npt.NDArray[np.float32]
 
 # Stands for a probability of zero where the grammar leaves nothing else to write.
 _IMPOSSIBLE = -1e4
@@ -116,11 +116,10 @@ def greedy(
         if beam.grammar is not None and constraint is not None:
             fits = fits and constraint.after(beam.grammar, last, tokens_left) is not None
         if not fits:
-            log_probs = _log_probs(raw, [beam], sos, constraint, tokens_left)
-            last = int(log_probs.argmax())
-            log_prob = float(log_probs[0, last])
-            if log_prob == -np.inf:
+            found = _likeliest(raw, log_prob, [beam], 1, sos, constraint, tokens_left)
+            if not found:
                 raise _dead_end(length)
+            [(_, last, log_prob)] = found
         if last == eos:
             return beam.finish(log_prob, 1.0)
         beam = beam.extend(last, log_prob, constraint)
@@ -180,17 +179,16 @@ def beam_search(
     finished: list[Hypothesis] = []
     for length in range(1, max_length + 1):
         raw, state = model.step(last, memory, state)
-        _largest(raw, len(live), model.vocabulary_size, length)
-        log_probs = _log_probs(raw, live, sos, constraint, max_length - length + 1)
-        totals = log_probs + np.array([[beam.log_prob] for beam in live])  # float64 [live, vocab]
-        chosen = _likeliest(totals, beams - len(finished))
-        if not chosen and not finished:
+        _, largest = _largest(raw, len(live), model.vocabulary_size, length)
+        tokens_left = max_length - length + 1
+        count = beams - len(finished)
+        found = _likeliest(raw, largest, live, count, sos, constraint, tokens_left)
+        if not found and not finished:
             raise _dead_end(length)
 
         grown: list[_Beam] = []
         order: list[int] = []
-        for row, token in chosen:
-            log_prob = float(log_probs[row, token])
+        for row, token, log_prob in found:
             if token == eos:
                 finished.append(live[row].finish(log_prob, length_penalty))
             else:
@@ -230,27 +228,7 @@ def _is_settled(
     return bound <= to_beat
 
 
-def _likeliest(totals: Scores, count: int) -> list[tuple[int, int]]:
-    """Row and token of the `count` largest finite entries of `[rows, vocab]`, largest first.
-
-    Of equal entries the one in the earlier row comes first, then the one with the lower token
-    number. They are looked for one by one, and taken out of `totals`: for the few beams of a
-    search that is quicker than a partition.
-    """
-    flat = totals.ravel()
-    found = []
-    for _ in range(min(count, flat.size)):
-        place = int(flat.argmax())
-        if flat[place] == -np.inf:
-            break
-        flat[place] = -np.inf
-        found.append(divmod(place, totals.shape[1]))
-    return found
-
-
-def _largest(
-    raw: npt.NDArray[np.float32], rows: int, vocabulary_size: int, step: int
-) -> tuple[int, float]:
+def _largest(raw: LogProbs, rows: int, vocabulary_size: int, step: int) -> tuple[int, float]:
     """Where the largest log-probability is in what the model returned, counted through all rows,
     and what it is.
 
@@ -264,7 +242,7 @@ def _largest(
             "vocabulary do not belong together, or the runtime is broken"
         )
     place = int(raw.argmax())  # of NaN, where there is one
-    largest = float(raw.item(place))
+    largest = raw.item(place)
     # The comparison is false for NaN too. Rounding may leave a log-probability just above 0.
     if not largest <= 1e-3:
         found = "NaN" if np.isnan(largest) else f"up to {largest:.3g}"
@@ -275,30 +253,48 @@ def _largest(
     return place, largest
 
 
-def _log_probs(
-    raw: npt.NDArray[np.float32],
+def _likeliest(
+    raw: LogProbs,
+    largest: float,
     live: Sequence[_Beam],
+    count: int,
     sos: int,
     constraint: GrammarConstraint | None,
     tokens_left: int,
-) -> npt.NDArray[np.float32]:
-    """What the model returned, `[live, vocab]`, without `<sos>` and what the grammar forbids after
-    each beam.
+) -> list[tuple[int, int, float]]:
+    """The `count` likeliest hypotheses that are one token longer, likeliest first: the row of the
+    beam, the token, and its log-probability. Fewer where no others are possible.
+
+    Of equals the one in the earlier row comes first, then the one with the lower token number.
+    They are looked for one by one: for the few beams of a search that is quicker than a partition.
 
     What the grammar allows stays possible even where the model says probability zero: it may be
     the only way left to close the formula.
+
+    Args:
+        raw: what the model returned, `[live, vocab]`.
+        largest: the largest entry of it.
     """
+    least = -np.inf if constraint is None else _IMPOSSIBLE
+    if largest > 0 or raw.item(raw.argmin()) < least:
+        raw = raw.clip(least, 0.0)
+    totals = raw + np.array([[beam.log_prob] for beam in live])  # float64
     if constraint is None:
-        log_probs = np.minimum(raw, 0.0)
+        totals[:, sos] = -np.inf
     else:
-        allowed = [
-            constraint.allowed(beam.grammar, tokens_left)
-            for beam in live
-            if beam.grammar is not None
-        ]
-        log_probs = np.where(allowed, raw.clip(_IMPOSSIBLE, 0.0), -np.inf)
-    log_probs[:, sos] = -np.inf
-    return log_probs
+        grammars = [beam.grammar for beam in live if beam.grammar is not None]
+        allowed = [constraint.allowed(grammar, tokens_left) for grammar in grammars]
+        totals = np.where(allowed, totals, -np.inf)
+    flat = totals.ravel()
+    found = []
+    for _ in range(min(count, flat.size)):
+        place = flat.argmax()
+        if flat.item(place) == -np.inf:
+            break
+        flat[place] = -np.inf
+        row, token = divmod(int(place), raw.shape[1])
+        found.append((row, token, raw.item(place)))
+    return found
 
 
 def _check_arguments(
