@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -80,10 +81,9 @@ def typical_height(widths: FloatArray, heights: FloatArray) -> float:
     Returns:
         The typical height in that unit; 1.0 where there is no extent at all (a single dot).
     """
-    if np.all(heights <= 0.2 * widths):
-        typical = float(widths.mean())
-    else:
-        typical = float(heights[heights > _FLAT * heights.max()].mean())
+    flat = (heights <= 0.2 * widths).all()
+    chosen = widths if flat else heights[heights > _FLAT * heights.max()]
+    typical = float(chosen.sum()) / len(chosen)
     return typical if typical > _LEAST else 1.0
 
 
@@ -109,17 +109,17 @@ def normalized_strokes(
     low = np.minimum.reduceat(axes, ends[:-1], axis=1)  # [2, strokes]
     high = np.maximum.reduceat(axes, ends[:-1], axis=1)
     origin = low.min(axis=1)
-    with np.errstate(over="ignore"):
-        extent = high.max(axis=1) - origin
-    if not np.isfinite(extent).all():
+    sides = zip(high.max(axis=1).tolist(), origin.tolist(), strict=True)
+    width, height = (most - least for most, least in sides)
+    if not (isfinite(width) and isfinite(height)):
         raise InputError(
-            f"expected ink of a finite extent, found {extent[0]:g} x {extent[1]:g}; "
+            f"expected ink of a finite extent, found {width:g} x {height:g}; "
             "remove the points that lie far outside"
         )
     sizes = high - low
     scale = symbol_px / typical_height(sizes[0], sizes[1])
-    if extent.max() * scale > MAX_SIDE_PX:
-        scale = MAX_SIDE_PX / extent.max()
+    if max(width, height) * scale > MAX_SIDE_PX:
+        scale = MAX_SIDE_PX / max(width, height)
     points = (points - origin) * scale + MARGIN_PX
     return [points[begin:end] for begin, end in pairwise(ends)]
 
@@ -150,7 +150,7 @@ def draw_strokes(strokes: Sequence[FloatArray], pen_px: float = PEN_PX) -> ByteI
     right, bottom = ((each + before) // _SUPERSAMPLING + 1 for each in (right, bottom))
     touched = image[top:bottom, left:right]
     height, width = (side * _SUPERSAMPLING for side in touched.shape)
-    # the windows of the last pixels end beyond them; four bytes are one number in `_shaded`
+    # the windows of the last pixels end beyond them; four bytes are one number in `_shades`
     canvas = Image.new("L", (width + -(-size // 4) * 4, height + size))
     pen = ImageDraw.Draw(canvas)
     corners += before - np.array([left, top], np.int32) * _SUPERSAMPLING
@@ -161,7 +161,7 @@ def draw_strokes(strokes: Sequence[FloatArray], pen_px: float = PEN_PX) -> ByteI
         else:
             pen.line(path[2 * begin : 2 * end], fill=1)
     windows = largest_in_windows(np.asarray(canvas), size)
-    touched[:] = _shaded(windows)[:, : touched.shape[1]]
+    touched[:] = _shades(windows)[:, : touched.shape[1]]
     return image
 
 
@@ -266,15 +266,14 @@ def _drawn_size(points: FloatArray) -> tuple[int, int]:
     return int(bottom) + 1 + MARGIN_PX, int(right) + 1 + MARGIN_PX
 
 
-def _shaded(ink: ByteImage) -> ByteImage:
+def _shades(ink: ByteImage) -> NDArray[np.uint32]:
     """The mean of every 4 x 4 pixels, times 255; ink is 1 on 0.
 
     Four pixels side by side are added up as the bytes of one number.
     """
-    words = ink.view(np.uint32)
-    words = words[0::4] + words[1::4] + words[2::4] + words[3::4]
-    words *= 0x01010101
-    counts = (words >> 24).astype(np.uint8)  # the sum of the four bytes: 0..16
-    # 255 / 16 of it, rounded; of 16, a byte has 0 - 1 = 255
-    shades: ByteImage = (counts << np.uint8(4)) - (counts > 8)
+    words = ink.view(np.uint32).reshape(len(ink) // 4, 4, -1)
+    shades: NDArray[np.uint32] = words.sum(axis=1, dtype=np.uint32)
+    shades *= 0x01010101
+    shades >>= 20  # 16 times the sum of the four bytes; what was below does not reach so far
+    shades -= shades > 128  # 255 / 16 of the sum, rounded
     return shades
