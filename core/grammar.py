@@ -13,8 +13,9 @@ tokens are left, it also keeps out what could no longer be closed in time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, auto
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -108,19 +109,17 @@ _DEEPENS = frozenset(
 _AMPLE = 7
 
 
-@dataclass(frozen=True, slots=True)
-class GrammarState:
-    """What the automaton knows of the tokens written so far; immutable and hashable."""
+class GrammarState(NamedTuple):
+    """What the automaton knows of the tokens written so far; immutable and hashable.
+
+    stack: the groups that are open, the innermost last
+    place: in the innermost of them
+    shortest: the fewest tokens, `<eos>` included, that complete the formula
+    """
 
     stack: tuple[Group, ...]
     place: Place
-
-    @property
-    def shortest(self) -> int:
-        """The fewest tokens, `<eos>` included, that complete the formula."""
-        if self.place is Place.END:
-            return 0
-        return _TO_FILL[self.place] + sum(_TO_CLOSE[group] for group in self.stack)
+    shortest: int
 
 
 class GrammarConstraint:
@@ -155,7 +154,7 @@ class GrammarConstraint:
 
     def start(self) -> GrammarState:
         """The state before the first token."""
-        return GrammarState((Group.FORMULA,), Place.EMPTY)
+        return _state((Group.FORMULA,), Place.EMPTY)
 
     def allowed(self, state: GrammarState, tokens_left: int) -> npt.NDArray[np.bool_]:
         """The tokens that keep the formula well-formed and able to end in time.
@@ -194,6 +193,15 @@ class GrammarConstraint:
         mask = np.isin(self._kind_of, fitting)
         mask.setflags(write=False)
         return mask
+
+    def after(self, state: GrammarState, token: int, tokens_left: int) -> GrammarState | None:
+        """The state after one more token; None where `allowed` leaves the token out.
+
+        Args:
+            state, tokens_left: as for `allowed`, which raises where these are too few.
+        """
+        following = _follow(state, self._kinds[token])
+        return following if following and following.shortest < tokens_left else None
 
     def advance(self, state: GrammarState, token: int) -> GrammarState:
         """The state after one more token.
@@ -239,6 +247,12 @@ def _kinds(vocabulary: Vocabulary) -> list[Kind]:
     return kinds
 
 
+def _state(stack: tuple[Group, ...], place: Place) -> GrammarState:
+    closing = 0 if place is Place.END else sum(_TO_CLOSE[group] for group in stack)
+    return GrammarState(stack, place, _TO_FILL[place] + closing)
+
+
+@lru_cache(1 << 12)  # a search asks at every token, and seldom anything new
 def _follow(state: GrammarState, kind: Kind) -> GrammarState | None:
     """The transition function of the automaton; None where a token of this kind may not stand."""
     stack, place = state.stack, state.place
@@ -251,38 +265,38 @@ def _follow(state: GrammarState, kind: Kind) -> GrammarState | None:
 
     if place in (Place.BEFORE_BRACE, Place.BEFORE_BRACE_OR_INDEX):
         if kind is Kind.OPEN_BRACE:
-            return GrammarState(stack, Place.EMPTY)
+            return _state(stack, Place.EMPTY)
         if kind is Kind.OPEN_BRACKET and place is Place.BEFORE_BRACE_OR_INDEX:
             room = len(stack) < MAX_GROUPS
-            return GrammarState((*stack, Group.INDEX), Place.EMPTY) if room else None
+            return _state((*stack, Group.INDEX), Place.EMPTY) if room else None
         return None
 
     if kind is Kind.SUBSCRIPT:
         fits = place in (Place.AFTER_ITEM, Place.AFTER_LIMITS)
-        return GrammarState((*stack, Group.SUBSCRIPT), Place.BEFORE_BRACE) if fits else None
+        return _state((*stack, Group.SUBSCRIPT), Place.BEFORE_BRACE) if fits else None
     if kind is Kind.SUPERSCRIPT:
         fits = place in (Place.AFTER_ITEM, Place.AFTER_LIMITS, Place.AFTER_SUBSCRIPT)
-        return GrammarState((*stack, Group.SUPERSCRIPT), Place.BEFORE_BRACE) if fits else None
+        return _state((*stack, Group.SUPERSCRIPT), Place.BEFORE_BRACE) if fits else None
     if place is Place.AFTER_LIMITS:
         return None
     if kind is Kind.LIMITS:
         fits = place is Place.AFTER_BIG_OPERATOR
-        return GrammarState(stack, Place.AFTER_LIMITS) if fits else None
+        return _state(stack, Place.AFTER_LIMITS) if fits else None
 
     if kind is _CLOSED_BY[group]:
         return None if place is Place.EMPTY else _close(stack)
     if kind is Kind.SYMBOL:
-        return GrammarState(stack, Place.AFTER_ITEM)
+        return _state(stack, Place.AFTER_ITEM)
     if kind in (Kind.OPEN_BRACKET, Kind.CLOSE_BRACKET):
-        return None if group is Group.INDEX else GrammarState(stack, Place.AFTER_ITEM)
+        return None if group is Group.INDEX else _state(stack, Place.AFTER_ITEM)
     if kind is Kind.BIG_OPERATOR:
-        return GrammarState(stack, Place.AFTER_BIG_OPERATOR)
+        return _state(stack, Place.AFTER_BIG_OPERATOR)
     if kind is Kind.ONE_ARGUMENT:
-        return GrammarState((*stack, Group.ARGUMENT), Place.BEFORE_BRACE)
+        return _state((*stack, Group.ARGUMENT), Place.BEFORE_BRACE)
     if kind is Kind.TWO_ARGUMENTS:
-        return GrammarState((*stack, Group.FIRST_ARGUMENT), Place.BEFORE_BRACE)
+        return _state((*stack, Group.FIRST_ARGUMENT), Place.BEFORE_BRACE)
     if kind is Kind.ROOT:
-        return GrammarState((*stack, Group.ARGUMENT), Place.BEFORE_BRACE_OR_INDEX)
+        return _state((*stack, Group.ARGUMENT), Place.BEFORE_BRACE_OR_INDEX)
     return None  # <eos> or a brace that closes nothing, or a brace that opens nothing
 
 
@@ -290,13 +304,13 @@ def _close(stack: tuple[Group, ...]) -> GrammarState:
     """The state after the innermost group, which holds something, has been closed."""
     group, below = stack[-1], stack[:-1]
     if group is Group.FORMULA:
-        return GrammarState(stack, Place.END)
+        return _state(stack, Place.END)
     if group is Group.SUBSCRIPT:
-        return GrammarState(below, Place.AFTER_SUBSCRIPT)
+        return _state(below, Place.AFTER_SUBSCRIPT)
     if group is Group.SUPERSCRIPT:
-        return GrammarState(below, Place.AFTER_SUPERSCRIPT)
+        return _state(below, Place.AFTER_SUPERSCRIPT)
     if group is Group.FIRST_ARGUMENT:
-        return GrammarState((*below, Group.ARGUMENT), Place.BEFORE_BRACE)
+        return _state((*below, Group.ARGUMENT), Place.BEFORE_BRACE)
     if group is Group.INDEX:
-        return GrammarState(below, Place.BEFORE_BRACE)
-    return GrammarState(below, Place.AFTER_ITEM)
+        return _state(below, Place.BEFORE_BRACE)
+    return _state(below, Place.AFTER_ITEM)

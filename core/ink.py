@@ -91,12 +91,13 @@ class Ink:
                 )
             if stroke.dtype != np.float64:
                 raise InputError(f"stroke {number}: expected float64, found {stroke.dtype}")
-            # NaN fails the comparison too
-            if not np.abs(stroke).max() <= MAX_COORDINATE:
-                raise InputError(
-                    f"stroke {number}: expected finite coordinates within "
-                    f"±{MAX_COORDINATE:g}, found {_first_beyond(stroke)}: the recording is damaged"
-                )
+        # NaN fails the comparison too
+        if not np.abs(np.concatenate(self.strokes)).max() <= MAX_COORDINATE:
+            number, found = _first_beyond(self.strokes)
+            raise InputError(
+                f"stroke {number}: expected finite coordinates within ±{MAX_COORDINATE:g}, found "
+                f"{found}: the recording is damaged"
+            )
         for symbol in self.symbols:
             if not all(0 <= index < len(self.strokes) for index in symbol.strokes):
                 raise InputError(
@@ -209,9 +210,14 @@ def _called(name: str) -> str:
     return f"{name}: " if name else ""
 
 
-def _first_beyond(stroke: FloatArray) -> float:
-    within = np.abs(stroke) <= MAX_COORDINATE
-    return float(stroke[~within][0])
+def _first_beyond(strokes: Sequence[FloatArray]) -> tuple[int, float]:
+    """The first coordinate that is too large, and the number of its stroke."""
+    return next(
+        (number, value)
+        for number, stroke in enumerate(strokes)
+        for value in stroke.ravel().tolist()
+        if not abs(value) <= MAX_COORDINATE
+    )
 
 
 def _parsed(data: bytes, name: str) -> object:

@@ -50,8 +50,8 @@ def prepare_image(source: Source, preprocessing: Preprocessing, name: str = "") 
             f"recognizer's scale, found {width} x {height}; cut the page into formulas"
         )
     image = np.zeros((1, 1, height, width), np.float32)
-    image[0, 0, : pixels.shape[0], : pixels.shape[1]] = pixels
-    image /= 255
+    drawn = image[0, 0, : pixels.shape[0], : pixels.shape[1]]
+    np.divide(pixels, 255, out=drawn, dtype=np.float32)
     return image
 
 

@@ -6,7 +6,9 @@ every hypothesis they return is a complete, well-formed formula.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ from .errors import InktexError, InputError
 from .grammar import GrammarConstraint, GrammarState
 from .step_model import Memory, State, StepModel
 
-Scores = npt.NDArray[np.float64]
+LogProbs = npt.NDArray[np.float32]
 
 # Stands for a probability of zero where the grammar leaves nothing else to write.
 _IMPOSSIBLE = -1e4
@@ -44,14 +46,25 @@ class Hypothesis:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Beam:
+class _Beam(NamedTuple):
     """A hypothesis that is still being written."""
 
     tokens: tuple[int, ...]
     token_log_probs: tuple[float, ...]
     log_prob: float
     grammar: GrammarState | None
+
+    def extend(self, token: int, log_prob: float, constraint: GrammarConstraint | None) -> _Beam:
+        """With one more token written."""
+        grammar = self.grammar
+        if constraint is not None and grammar is not None:
+            grammar = constraint.advance(grammar, token)
+        return _Beam(
+            (*self.tokens, token),
+            (*self.token_log_probs, log_prob),
+            self.log_prob + log_prob,
+            grammar,
+        )
 
     def end(self, length_penalty: float) -> Hypothesis:
         """As it stands, unfinished."""
@@ -97,15 +110,19 @@ def greedy(
     last = sos
     for length in range(1, max_length + 1):
         raw, state = model.step(np.array([last], dtype=np.int64), memory, state)
-        log_probs = _log_probs(raw, model.vocabulary_size, [beam], sos, length)
-        if constraint is not None:
-            _constrain(log_probs, [beam], constraint, max_length - length + 1)
-        last = int(log_probs[0].argmax())
-        if log_probs[0, last] == -np.inf:
-            raise _dead_end(length)
+        last, log_prob = _largest(raw, 1, model.vocabulary_size, length)
+        tokens_left = max_length - length + 1
+        fits = last != sos and _IMPOSSIBLE <= log_prob <= 0
+        if beam.grammar is not None and constraint is not None:
+            fits = fits and constraint.after(beam.grammar, last, tokens_left) is not None
+        if not fits:
+            found = _likeliest(raw, log_prob, [beam], 1, sos, constraint, tokens_left)
+            if not found:
+                raise _dead_end(length)
+            [(_, last, log_prob)] = found
         if last == eos:
-            return beam.finish(float(log_probs[0, last]), 1.0)
-        beam = _extend(beam, last, float(log_probs[0, last]), constraint)
+            return beam.finish(log_prob, 1.0)
+        beam = beam.extend(last, log_prob, constraint)
     return beam.end(1.0)
 
 
@@ -162,22 +179,20 @@ def beam_search(
     finished: list[Hypothesis] = []
     for length in range(1, max_length + 1):
         raw, state = model.step(last, memory, state)
-        log_probs = _log_probs(raw, model.vocabulary_size, live, sos, length)
-        if constraint is not None:
-            _constrain(log_probs, live, constraint, max_length - length + 1)
-        totals = np.array([[beam.log_prob] for beam in live]) + log_probs  # [live, vocab]
-        rows, tokens = _likeliest(totals, beams - len(finished))
-        if not len(rows) and not finished:
+        _, largest = _largest(raw, len(live), model.vocabulary_size, length)
+        tokens_left = max_length - length + 1
+        count = beams - len(finished)
+        found = _likeliest(raw, largest, live, count, sos, constraint, tokens_left)
+        if not found and not finished:
             raise _dead_end(length)
 
         grown: list[_Beam] = []
         order: list[int] = []
-        for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
-            log_prob = float(log_probs[row, token])
+        for row, token, log_prob in found:
             if token == eos:
                 finished.append(live[row].finish(log_prob, length_penalty))
             else:
-                grown.append(_extend(live[row], token, log_prob, constraint))
+                grown.append(live[row].extend(token, log_prob, constraint))
                 order.append(row)
         rows_before, live = len(live), grown
         if not live or length == max_length:
@@ -213,62 +228,21 @@ def _is_settled(
     return bound <= to_beat
 
 
-def _likeliest(totals: Scores, count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Rows and tokens of the `count` largest finite entries of `[rows, vocab]`, largest first.
+def _largest(raw: LogProbs, rows: int, vocabulary_size: int, step: int) -> tuple[int, float]:
+    """Where the largest log-probability is in what the model returned, counted through all rows,
+    and what it is.
 
-    Of equal entries the one in the earlier row comes first, then the one with the lower token
-    number: a partition alone would choose arbitrarily among those at its border.
+    Raises:
+        InktexError: the model returned something else than log-probabilities `[rows, vocab]`.
     """
-    flat = totals.ravel()
-    count = min(count, flat.size)
-    border = flat[np.argpartition(flat, -count)[-count]]
-    candidates = np.flatnonzero(flat >= border)
-    candidates = candidates[np.argsort(-flat[candidates], kind="stable")[:count]]
-    candidates = candidates[flat[candidates] > -np.inf]
-    rows, tokens = np.divmod(candidates, totals.shape[1])
-    return rows, tokens
-
-
-def _extend(
-    beam: _Beam, token: int, log_prob: float, constraint: GrammarConstraint | None
-) -> _Beam:
-    grammar = beam.grammar
-    if constraint is not None and grammar is not None:
-        grammar = constraint.advance(grammar, token)
-    return _Beam(
-        (*beam.tokens, token),
-        (*beam.token_log_probs, log_prob),
-        beam.log_prob + log_prob,
-        grammar,
-    )
-
-
-def _constrain(
-    log_probs: Scores, live: list[_Beam], constraint: GrammarConstraint, tokens_left: int
-) -> None:
-    """Rule out, in place, what the grammar forbids after each beam; `[live, vocab]`.
-
-    What it allows stays possible even where the model says probability zero: it may be the only
-    way left to close the formula.
-    """
-    for row, beam in zip(log_probs, live, strict=True):
-        assert beam.grammar is not None
-        allowed = constraint.allowed(beam.grammar, tokens_left)
-        np.maximum(row, _IMPOSSIBLE, out=row)
-        row[~allowed] = -np.inf
-
-
-def _log_probs(
-    raw: npt.NDArray[np.float32], vocabulary_size: int, live: list[_Beam], sos: int, step: int
-) -> Scores:
-    """What the model returned, checked and copied to float64 `[live, vocab]`, without `<sos>`."""
-    if raw.shape != (len(live), vocabulary_size):
+    if raw.shape != (rows, vocabulary_size):
         raise InktexError(
             f"step {step} of the model should return log-probabilities of shape "
-            f"{(len(live), vocabulary_size)}, and returned {raw.shape}; the model and its "
+            f"{(rows, vocabulary_size)}, and returned {raw.shape}; the model and its "
             "vocabulary do not belong together, or the runtime is broken"
         )
-    largest = raw.max()
+    place = int(raw.argmax())  # of NaN, where there is one
+    largest = raw.item(place)
     # The comparison is false for NaN too. Rounding may leave a log-probability just above 0.
     if not largest <= 1e-3:
         found = "NaN" if np.isnan(largest) else f"up to {largest:.3g}"
@@ -276,9 +250,51 @@ def _log_probs(
             f"step {step} of the model should return log-probabilities (at most 0), and returned "
             f"{found}; the weights or the runtime are broken: run `inktex verify`"
         )
-    log_probs: Scores = np.minimum(raw, 0.0, dtype=np.float64)
-    log_probs[:, sos] = -np.inf
-    return log_probs
+    return place, largest
+
+
+def _likeliest(
+    raw: LogProbs,
+    largest: float,
+    live: Sequence[_Beam],
+    count: int,
+    sos: int,
+    constraint: GrammarConstraint | None,
+    tokens_left: int,
+) -> list[tuple[int, int, float]]:
+    """The `count` likeliest hypotheses that are one token longer, likeliest first: the row of the
+    beam, the token, and its log-probability. Fewer where no others are possible.
+
+    Of equals the one in the earlier row comes first, then the one with the lower token number.
+    They are looked for one by one: for the few beams of a search that is quicker than a partition.
+
+    What the grammar allows stays possible even where the model says probability zero: it may be
+    the only way left to close the formula.
+
+    Args:
+        raw: what the model returned, `[live, vocab]`.
+        largest: the largest entry of it.
+    """
+    least = -np.inf if constraint is None else _IMPOSSIBLE
+    if largest > 0 or raw.item(raw.argmin()) < least:
+        raw = raw.clip(least, 0.0)
+    totals = raw + np.array([[beam.log_prob] for beam in live])  # float64
+    if constraint is None:
+        totals[:, sos] = -np.inf
+    else:
+        grammars = [beam.grammar for beam in live if beam.grammar is not None]
+        allowed = [constraint.allowed(grammar, tokens_left) for grammar in grammars]
+        totals = np.where(allowed, totals, -np.inf)
+    flat = totals.ravel()
+    found = []
+    for _ in range(min(count, flat.size)):
+        place = flat.argmax()
+        if flat.item(place) == -np.inf:
+            break
+        flat[place] = -np.inf
+        row, token = divmod(int(place), raw.shape[1])
+        found.append((row, token, raw.item(place)))
+    return found
 
 
 def _check_arguments(

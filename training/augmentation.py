@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 from numpy.random import Generator
@@ -71,33 +72,62 @@ def bend(
 
     Args:
         strokes: arrays [n, 2] of x and y.
-        symbols: the indices of the strokes of each symbol, which are bent together.
+        symbols: the indices of the strokes of each symbol, which are bent together; a stroke of
+            two symbols is bent with the latter.
         rng: where the randomness comes from.
         augmentation: how far.
     """
-    bent = list(strokes)
-    for indices in symbols:
-        points = np.concatenate([strokes[index] for index in indices])
-        low, high = points.min(axis=0), points.max(axis=0)
-        centre, size = (low + high) / 2, float(min((high - low).max(), 40.0))
-        grow = np.exp(rng.normal(0, augmentation.symbol, 2))
-        angle = np.deg2rad(rng.normal(0, 40 * augmentation.symbol))
-        # a long bar turned by a few degrees would leave its place: the longer, the less
-        angle *= min(1.0, 20.0 / max(size, 1.0))
-        shift = rng.normal(0, augmentation.symbol / 2, 2) * min(size, 16.0)
-        own = _rotation(angle) * grow
-        for index in indices:
-            bent[index] = (bent[index] - centre) @ own.T + centre + shift
+    lengths = [len(stroke) for stroke in strokes]
+    points = np.ascontiguousarray(np.concatenate(strokes).T)
+    if symbols:
+        points = _with_bent_symbols(points, lengths, symbols, rng, augmentation)
     whole = turn(rng, augmentation)
     amplitude = rng.uniform(-augmentation.warp, augmentation.warp, 2) * 16
     phase, wavelength = rng.uniform(0, 2 * np.pi, 2), rng.uniform(60, 300, 2)
-    result = []
-    for stroke in bent:
-        turned = stroke @ whole.T
-        wave = amplitude * np.sin(2 * np.pi * turned[:, :1] / wavelength + phase)
-        noise = rng.normal(0, augmentation.jitter, turned.shape)
-        result.append(turned + wave + noise)
-    return result
+    turned = whole @ points
+    wave = amplitude[:, None] * np.sin(2 * np.pi * turned[0] / wavelength[:, None] + phase[:, None])
+    noise = rng.normal(0, augmentation.jitter, points.T.shape)
+    bent = (turned + wave).T + noise
+    return [bent[begin:end] for begin, end in pairwise(accumulate(lengths, initial=0))]
+
+
+def _with_bent_symbols(
+    points: FloatArray,
+    lengths: Sequence[int],
+    symbols: Sequence[Sequence[int]],
+    rng: Generator,
+    augmentation: Augmentation,
+) -> FloatArray:
+    """Each symbol scaled, turned and shifted by itself.
+
+    Args:
+        points: x and y, [2, n], of all strokes.
+        lengths: how many of them each stroke has.
+        symbols: as for `bend`; one at least.
+    """
+    begins = list(accumulate(lengths[:-1], initial=0))
+    order = list(chain.from_iterable(symbols))
+    firsts = list(accumulate(map(len, symbols[:-1]), initial=0))
+    low = np.minimum.reduceat(points, begins, axis=1)[:, order]
+    high = np.maximum.reduceat(points, begins, axis=1)[:, order]
+    low = np.minimum.reduceat(low, firsts, axis=1)  # [2, symbols]
+    high = np.maximum.reduceat(high, firsts, axis=1)
+    centre, size = (low + high) / 2, np.minimum((high - low).max(axis=0), 40.0)
+    drawn = rng.standard_normal((len(symbols), 5)).T
+    grow = np.exp(augmentation.symbol * drawn[:2])
+    angle = np.deg2rad(40 * augmentation.symbol * drawn[2])
+    # a long bar turned by a few degrees would leave its place: the longer, the less
+    angle *= np.minimum(1.0, 20.0 / np.maximum(size, 1.0))
+    shift = augmentation.symbol / 2 * drawn[3:] * np.minimum(size, 16.0)
+    own = _rotation(angle) * grow  # [2, 2, symbols]
+
+    symbol_of_stroke = np.full(len(lengths), -1)
+    for number, indices in enumerate(symbols):
+        symbol_of_stroke[list(indices)] = number
+    symbol_of = symbol_of_stroke.repeat(lengths)  # [n]
+    offset = points - centre.take(symbol_of, axis=1)
+    bent = (own.take(symbol_of, axis=2) * offset).sum(axis=1) + (centre + shift).take(symbol_of, 1)
+    return np.where(symbol_of >= 0, bent, points)
 
 
 def turn(rng: Generator, augmentation: Augmentation) -> FloatArray:
@@ -157,6 +187,7 @@ def _in_margin(image: ByteImage, pen_px: float) -> ByteImage:
     return np.pad(cropped, max(MARGIN_PX - round(pen_px / 2), 0))
 
 
-def _rotation(angle: float) -> FloatArray:
+def _rotation(angle: float | FloatArray) -> FloatArray:
+    """[2, 2], or of n angles [2, 2, n]"""
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.array([[cosine, -sine], [sine, cosine]])

@@ -337,6 +337,22 @@ def test_tokens_whose_continuation_is_missing_from_the_vocabulary_are_not_allowe
     }
 
 
+@given(seed=st.integers(0, 2**32 - 1), tokens_left=st.integers(2, 40))
+def test_a_token_leads_on_where_it_is_allowed_and_nowhere_else(seed: int, tokens_left: int) -> None:
+    generator = np.random.default_rng(seed)
+    grammar = GrammarConstraint(vocabulary_of(*TOKENS, r"\hat"))
+    state = grammar.start()
+    for left in range(tokens_left, 0, -1):
+        allowed = grammar.allowed(state, left)
+        after = [grammar.after(state, token, left) for token in range(len(allowed))]
+        assert [each is not None for each in after] == allowed.tolist()
+        token = int(generator.choice(allowed.nonzero()[0]))
+        state = grammar.advance(state, token)
+        assert state == after[token]
+        if token == grammar.vocabulary.eos:
+            break
+
+
 def test_nothing_follows_the_end() -> None:
     grammar = GrammarConstraint(vocabulary_of("x"))
     state = grammar.advance(grammar.advance(grammar.start(), 3), grammar.vocabulary.eos)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from inktex.core.errors import InputError
 from inktex.core.raster import canonical_bitmap
@@ -138,6 +138,27 @@ def test_a_dot_is_a_spot_of_the_pen(dot: Points) -> None:
     assert 1 <= bottom - top <= 3
     assert abs((left + right) / 2 - MARGIN_PX) <= 1
     assert image.sum() / 255 == pytest.approx(PEN_PX**2, abs=1)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 9, 15])
+def test_a_drawing_is_the_mean_of_a_larger_one(size: int) -> None:
+    strokes = normalized_strokes([*FORMULA, stroke((60, 3)), stroke((70, 9), (70, 9))])
+    image = draw_strokes(strokes, size / 4)
+    large = Image.new("L", (4 * image.shape[1], 4 * image.shape[0]))
+    pen = ImageDraw.Draw(large)
+    for each in strokes:
+        points = (4 * each).astype(int).ravel().tolist()
+        pen.point(points, 255)
+        pen.line(points, 255)
+    plain = large.filter(ImageFilter.MaxFilter(size)).reduce(4)
+    np.testing.assert_array_equal(image, np.asarray(plain))
+
+
+def test_a_pen_wider_than_the_margin_leaves_the_paper() -> None:
+    image = draw_strokes([stroke((20.0, 20.0), (60.0, 20.0))], 50.0)
+    assert image.shape == (29, 69)
+    assert image[:, :60].min() == 255
+    assert draw_strokes([stroke((8.0, 8.0))], 0.01).sum() == 16  # the thinnest
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.05, -0.05])

@@ -310,6 +310,15 @@ def test_hypotheses_are_all_different() -> None:
     assert len({(one.tokens, one.finished) for one in found}) == 20
 
 
+def test_what_rounding_left_above_zero_counts_as_zero() -> None:
+    rounded = np.array([-9, -9, -9, 1e-4, 2e-4], dtype=np.float32)
+    end = np.array([-9, -9, 0, -9, -9], dtype=np.float32)
+    model = TreeModel(lambda prefix: end if prefix else rounded, 5)
+    found = greedy(model, "image 0", sos=SOS, eos=EOS, max_length=3)
+    assert (found.tokens, found.token_log_probs) == ((3,), (0.0, 0.0))
+    assert beam_search(model, "image 0", beams=1, sos=SOS, eos=EOS, max_length=3) == [found]
+
+
 def test_sos_is_never_written() -> None:
     table = np.full((4, 4), 0.05)
     table[:, SOS] = 0.85
