@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import options
 from .reporting import end, head
+
+if TYPE_CHECKING:
+    from .front import Point
+    from .study import Outcome, Studying
 
 _PATH = click.Path(path_type=Path)
 _COUNT = click.IntRange(min=1)
@@ -93,6 +99,15 @@ def steps(checkpoint: Path, data: Path, limit: int | None, json_file: Path | Non
 @click.option("--budget", help="Of every arm, in place of the study's: 20cpu-m, 2h, 1000steps.")
 @click.option("--jobs", type=_COUNT, default=1, show_default=True, help="Trainings at a time.")
 @click.option("--threads", type=_COUNT, metavar="N", help="Of each training.")
+@click.option("--front", "timed", type=_PATH, metavar="DATA", help="Time every arm on these, too.")
+@click.option(
+    "--samples",
+    type=_COUNT,
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="Readings of each arm for --front.",
+)
 def study(
     name: str,
     data: Path,
@@ -101,16 +116,23 @@ def study(
     budget: str | None,
     jobs: int,
     threads: int | None,
+    timed: Path | None,
+    samples: int,
 ) -> None:
     """Train several recipes or settings under one budget, and compare what came of them.
 
-    STUDY is one that comes with inktex (recipes, ablations) or a JSON file like them. Every
-    training is a process of its own with a folder and a log of its own. Budgets of processor time
-    are fair to trainings side by side. Ctrl-C leaves checkpoints; the same command goes on.
+    STUDY is one that comes with inktex (recipes, ablations, shapes, ways) or a JSON file like
+    them. Every training is a process of its own with a folder and a log of its own. Budgets of
+    processor time are fair to trainings side by side. Ctrl-C leaves checkpoints; the same command
+    goes on.
+
+    With --front every arm is exported, quantised to INT8 and timed, in turn with the others, and
+    the folder gets front.png: accuracy against time.
 
     \b
     Examples:
       inktex benchmark study recipes train.inkset --test 2014.inkset --jobs 2 --threads 1
+      inktex benchmark study shapes train.inkset --jobs 2 --threads 1 --front 2014.inkset
       inktex benchmark study my-study.json train.inkset --budget 2h -o runs/mine
     """
     from .report import heading, table
@@ -120,10 +142,33 @@ def study(
     folder = output or Path("runs") / Path(name).stem
     studying = Studying(Study.read(name), data, tests, folder, budget, jobs, threads)
     outcomes = studying.run()
-    studying.write(outcomes, report)
     names = [test.stem for test in tests]
     click.echo(f"{heading(report['environment'])}\n- budget {studying.budget}\n")
     click.echo(table(header(names), [each.cells(names) for each in outcomes]))
+    if timed is not None:
+        points = _front(studying, outcomes, timed, samples)
+        report = {**report, "front": [each.to_dict() for each in points]}
+    studying.write(outcomes, report)
+
+
+def _front(
+    studying: Studying, outcomes: Sequence[Outcome], timed: Path, samples: int
+) -> list[Point]:
+    """Time the arms, print the table and draw the front."""
+    from ..core.replacement import replacing
+    from ..training.inkset import load_inkset
+    from .formulas import load_formulas
+    from .front import HEADER, measure_front, plot
+    from .profiler.single_stream import Effort
+    from .report import table
+
+    formulas = load_formulas(timed, limit=samples)
+    effort = Effort(samples=samples, seconds=1.0, repeats=1)
+    points = measure_front(studying, outcomes, formulas, load_inkset(studying.data), effort)
+    click.echo(f"\n{table(HEADER, [each.cells() for each in points])}")
+    with replacing(studying.folder / "front.png") as partial:
+        partial.write_bytes(plot(points))
+    return points
 
 
 @click.command("training-speed")

@@ -152,9 +152,17 @@ def test_trainings_are_run_compared_and_not_run_again(
     assert started.recipe.name == "mask_and_match"
     log = (folder / "pre-trained.log").read_text()
     assert "took the encoder over" in log
-    again = inktex(*arguments)
+    again = inktex(*arguments, "--front", data, "--samples", "20")
     assert again.exit_code == 0, again.output
     assert (folder / "pre-trained.log").read_text() == log
+    assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
+    timed = json.loads((folder / "study.json").read_text())["front"]
+    assert [each["arm"] for each in timed] == ["pre-trained", "half"]
+    assert timed[0]["parameters"] == timed[1]["parameters"] > 1000
+    for each in timed:
+        # 40 formulas have two captions of three tokens in five, and one of five
+        assert each["formula_ms"] > each["encode_ms"] + 3 * each["step_ms"] > 0
+    assert timed[0]["ratio"] == 1
 
 
 def test_a_training_that_fails_is_named(tmp_path: Path, inktex: Callable[..., Result]) -> None:
