@@ -47,6 +47,14 @@ class Fields:
         """The text in the field."""
         return self._get(name, str, "text", "")
 
+    def truth(self, name: str) -> bool:
+        """The true or false in the field."""
+        found = self.content.get(name, _MISSING)
+        if isinstance(found, bool):
+            return found
+        self.note(self.path(name), "true or false", found)
+        return False
+
     def whole(self, name: str) -> int:
         """The whole number in the field."""
         return self._get(name, int, "a whole number", 1)

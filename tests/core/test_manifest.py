@@ -92,7 +92,7 @@ def test_json_names_what_another_language_needs(manifest: Manifest) -> None:
         "shape": ["batch", 1, "height", "width"],
     }
     assert content["interface"]["state"] == [
-        {"input": "cache", "output": "next_cache", "length_axis": 2}
+        {"input": "cache", "output": "next_cache", "length_axis": 2, "in_place": False}
     ]
     assert content["files"]["step.onnx"] == {"sha256": "0" * 64, "size": 12}
 

@@ -84,7 +84,8 @@ def test_the_coverage_is_that_of_all_cells(
             _, expected_state = plain.step(tokens, expected_memory, expected_state)
             found = model.coverage(state)
             assert found.dtype == np.float32
-            np.testing.assert_allclose(found, expected_state["coverage"][:, 0], atol=1e-5)
+            expected = [expected_state[f"coverage_{layer}"][0] for layer in (0, 1)]
+            np.testing.assert_allclose(found, expected, atol=1e-5)
         before = found.copy()
         model.step(tokens, memory, state)
         np.testing.assert_array_equal(found, before)  # not the buffer itself
