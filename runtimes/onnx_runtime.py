@@ -10,7 +10,7 @@ a change of their order copies those alone that follow on the same one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -166,7 +166,7 @@ class OnnxRuntimeModel:
             raise RuntimeError("step: the state was started with another memory")
         buffers.make_room(state)
         views = buffers.views(state.beams)
-        rows = slice(None) if state.rows is None else state.rows
+        rows: Any = slice(None) if state.rows is None else state.rows
         views.tokens[rows] = tokens
         views.position[0] = state.position
         self._run_step(views.bindings[state.slot])
@@ -346,7 +346,7 @@ class _Buffers:
             self._capacity, self._views = beams, {}
             self._flat = self._zeros()
             # what has the beams outermost lies where it lay
-            for old, new in zip(sum(older, []), sum(self._flat, []), strict=False):
+            for old, new in zip(chain(*older), chain(*self._flat), strict=False):
                 new[: len(old)] = old
         if beams not in self._views:
             self._views[beams] = self._make_views(beams)
@@ -354,17 +354,16 @@ class _Buffers:
 
     def _zeros(self) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
         """New buffers for both slots."""
-        one, other = (
-            [np.zeros(np.prod(self._shape(spec, self._capacity)), spec.dtype)
-             for spec in self._specs]
-            for _ in (0, 1)
-        )  # fmt: skip
-        states = self.model.interface.state
-        shared = [
-            first if state.in_place else second
-            for state, first, second in zip(states, one, other, strict=True)
+        one = [
+            np.zeros(int(np.prod(self._shape(spec, self._capacity))), spec.dtype)
+            for spec in self._specs
         ]
-        return one, shared
+        states = self.model.interface.state
+        other = [
+            array if state.in_place else np.zeros_like(array)
+            for state, array in zip(states, one, strict=True)
+        ]
+        return one, other
 
     @property
     def _specs(self) -> list[TensorSpec]:
