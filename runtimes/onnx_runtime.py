@@ -198,7 +198,7 @@ class OnnxRuntimeModel:
             if axis:  # with another number of beams all of it lies elsewhere
                 new[...] = old.take([parents[places.index(row)] for row in range(beams)], axis)
                 continue
-            written: list[slice] = [slice(None)] * (old.ndim - 1)
+            written: list[Any] = [slice(None)] * (old.ndim - 1)
             if tensor.length_axis is not None:  # the rest of a cache is never read
                 written[tensor.length_axis - 1] = slice(state.position)
             for place, parent in moves:

@@ -174,9 +174,10 @@ class DecoderLayer(nn.Module):
     def cross_scores(self, x: Tensor, key: Tensor, bias: Tensor) -> Tensor:
         """x [b, t, d] or [b * t, d], key [b, heads, cells, d/heads], bias [b, cells] -> [b, heads,
         t, cells]"""
-        query = self.cross_query(self.cross_norm(x))
+        query: Tensor = self.cross_query(self.cross_norm(x))
         query = query.reshape(len(key), -1, self.heads, key.shape[-1]).transpose(1, 2)
-        return query @ key.transpose(-1, -2) * self.scale + bias[:, None, None]
+        scores: Tensor = query @ key.transpose(-1, -2) * self.scale + bias[:, None, None]
+        return scores
 
     def attend_cross(self, x: Tensor, attention: Tensor, value: Tensor) -> Tensor:
         """Add to x [b, t, d] or [b * t, d] what attention [b, heads, t, cells] reads from the
@@ -336,7 +337,9 @@ class CoverageTransformer(nn.Module):
             scores = layer.cross_scores(x, memory.keys[number], memory.bias)
             if layer.coverage is not None:
                 assert present is not None
-                past = state.coverage[number - 1].unflatten(0, (len(scores), -1)).transpose(1, 2)
+                past = torch.unflatten(state.coverage[number - 1], 0, (len(scores), -1)).transpose(
+                    1, 2
+                )
                 scores = scores + layer.coverage(past, present)
             present = torch.softmax(scores, dim=-1)
             x = layer.feed(layer.attend_cross(x, present, memory.values[number]))

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from inktex.core.bundle import Bundle, golden_npz, write_bundle
 from inktex.core.interface import GraphSpec, Interface, StateSpec, TensorSpec
-from inktex.export.checkpoint_bundle import export_bundle
 from inktex.export.targets import example_inputs
 from inktex.export.to_onnx import to_onnx
 from inktex.training.checkpoint import Checkpoint
@@ -78,11 +77,11 @@ def stacked_interface(interface: Interface, layers: int) -> Interface:
     )
 
 
-def stacked_bundle(checkpoint: Checkpoint, path: Path) -> Bundle:
-    """What `export_bundle` wrote, in float32 for ONNX Runtime."""
+def stacked_bundle(checkpoint: Checkpoint, new: Bundle, path: Path) -> Bundle:
+    """What `export_bundle` wrote of a checkpoint, in float32 for ONNX Runtime, where it now writes
+    `new`."""
     network = checkpoint.trained_network().eval()
     assert isinstance(network, TransformerRecognizer)
-    new = export_bundle(checkpoint, path)
     layers = len(network.decoder.layers)
     interface = stacked_interface(network.interface(), layers)
     encoder, step = StackedEncoder(network), StackedStep(network)

@@ -12,14 +12,10 @@ from numpy.typing import NDArray
 
 from inktex.core.bundle import Bundle, GraphSpec, Manifest, TensorSpec, Variant, write_bundle
 from inktex.core.errors import BundleError, InputError, RuntimeUnavailable
-from inktex.core.search import beam_search
-from inktex.export.checkpoint_bundle import export_bundle
 from inktex.runtimes import choose
 from inktex.runtimes.onnx_runtime import OnnxRuntimeModel
 
-from ..export.stacked import stacked_bundle
-from ..training import synthetic
-from .plain_model import EOS, SOS
+from .plain_model import SOS
 
 
 @pytest.fixture(scope="module")
@@ -55,56 +51,6 @@ def test_a_state_that_is_used_up_is_refused(
         model.coverage(start)
     with pytest.raises(RuntimeError, match="another memory"):
         model.step(np.array([3]), other, third)
-
-
-@pytest.fixture(scope="module")
-def layered(tmp_path_factory: pytest.TempPathFactory) -> OnnxRuntimeModel:
-    """With tensors for each layer, and caches that are written in place."""
-    bundle = export_bundle(synthetic.checkpoint(), tmp_path_factory.mktemp("layered") / "bundle")
-    return OnnxRuntimeModel(bundle, bundle.variant("onnxruntime"), threads=1)
-
-
-def test_caches_have_one_buffer_and_keep_their_rows(
-    layered: OnnxRuntimeModel, images: NDArray[np.float32]
-) -> None:
-    """Beams that change places copy nothing; one that follows on another's row copies that row."""
-    [memory, *_] = layered.encode(images)
-    state = layered.reorder(layered.start(memory, 1), np.array([0, 0, 0]))
-    _, state = layered.step(np.array([3, 4, 5]), memory, state)
-    one, other = state.buffers.views(3).arrays
-    places = [each.in_place for each in layered.interface.state]
-    assert [a is b or np.shares_memory(a, b) for a, b in zip(one, other, strict=True)] == places
-    before = [array.copy() for array in one[:4]]
-    turned = layered.reorder(state, np.array([2, 0, 1]))
-    assert turned.slot == state.slot
-    for array, kept in zip(one[:4], before, strict=True):
-        np.testing.assert_array_equal(array, kept)
-    with pytest.raises(RuntimeError, match="used up"):
-        layered.step(np.array([3, 4, 5]), memory, state)
-    doubled = layered.reorder(turned, np.array([1, 1, 2]))  # rows 0, 0 and 1
-    for array, kept in zip(one[:4], before, strict=True):
-        np.testing.assert_array_equal(array, kept[[0, 1, 0]])
-    log_probs, _ = layered.step(np.array([6, 6, 6]), memory, doubled)
-    np.testing.assert_array_equal(log_probs[0], log_probs[1])
-    assert not np.array_equal(log_probs[0], log_probs[2])
-
-
-def test_a_bundle_with_all_layers_in_one_tensor_reads_the_same(
-    layered: OnnxRuntimeModel, images: NDArray[np.float32], tmp_path: Path
-) -> None:
-    bundle = stacked_bundle(synthetic.checkpoint(), tmp_path / "stacked")
-    stacked = OnnxRuntimeModel(bundle, bundle.variant("onnxruntime"), threads=1)
-    for one, other in zip(stacked.encode(images), layered.encode(images), strict=True):
-        found, wanted = (
-            beam_search(model, memory, beams=5, nbest=5, sos=SOS, eos=EOS, max_length=24)
-            for model, memory in ((stacked, one), (layered, other))
-        )
-        assert [each.tokens for each in found] == [each.tokens for each in wanted]
-        coverages = []
-        for model, memory in ((stacked, one), (layered, other)):
-            _, state = model.step(np.array([SOS]), memory, model.start(memory, 1))
-            coverages.append(model.coverage(state))
-        np.testing.assert_allclose(*coverages, atol=1e-5)
 
 
 def test_threads_are_set(tiny_bundle: Bundle) -> None:

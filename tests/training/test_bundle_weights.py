@@ -19,7 +19,6 @@ from inktex.training.bundle_weights import bundle_source
 from inktex.training.graph_weights import GraphWeights
 from inktex.training.warm_start import Source
 
-from ..export.stacked import stacked_bundle
 from . import recurrent, synthetic
 
 TRAINING_ONLY = {"symbol_head.weight", "symbol_head.bias"}
@@ -82,14 +81,6 @@ def test_int8_weights_come_back_rounded(int8: Bundle) -> None:
             limit = float(original[name].abs().max()) / 200
             torch.testing.assert_close(tensor, original[name], rtol=0, atol=limit)
     assert 0 < error(source) < 0.1
-
-
-def test_a_bundle_with_all_layers_in_one_tensor_gives_the_same(tmp_path: Path) -> None:
-    source = bundle_source(stacked_bundle(synthetic.checkpoint(), tmp_path / "stacked"))
-    original = synthetic.network().state_dict()
-    for name in ("self_qkv", "cross_query"):
-        key = f"decoder.layers.1.{name}.weight"
-        torch.testing.assert_close(source.tensors[key], original[key])
 
 
 def test_the_float32_variant_is_preferred(bundle: Bundle, tmp_path: Path) -> None:
