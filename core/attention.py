@@ -24,7 +24,8 @@ FloatArray = NDArray[np.float32]
 
 COVERAGE = "coverage"
 """The state that sums up past attention: `[layers, beams, heads, cells]` or
-`[beams, heads, rows, columns]`."""
+`[beams, heads, rows, columns]`; or those of several layers, `[beams, heads, cells]` each, named
+`coverage_0`, `coverage_1`, …"""
 
 _PICTURE_PIXELS = 8_000_000  # about the most that all panels of a picture have together
 _LARGEST_SCALE = 2.0
@@ -108,12 +109,7 @@ def attentive(model: StepModel[Any, Any], interface: Interface) -> AttentiveMode
         BundleError: the decoder keeps no coverage.
         RuntimeUnavailable: it does, but the runtime does not tell it.
     """
-    states = [state.input for state in interface.state]
-    if COVERAGE not in states:
-        raise BundleError(
-            f"expected a decoder that keeps its attention as a state named {COVERAGE!r}, found "
-            f"the states {', '.join(states) or 'none'}; explain a bundle of a recipe with coverage"
-        )
+    coverage_states(interface)
     if not isinstance(model, AttentiveModel):
         raise RuntimeUnavailable(
             f"expected a runtime that tells the coverage, found {type(model).__name__}, which does "
@@ -168,6 +164,22 @@ def on_grid(attention: FloatArray, height: int, width: int) -> FloatArray:
         )
     maps: FloatArray = attention.reshape(*attention.shape[:2], height // side, width // side)
     return maps
+
+
+def coverage_states(interface: Interface) -> list[str]:
+    """The names of the states that sum up past attention, in the order of the layers.
+
+    Raises:
+        BundleError: the decoder keeps no coverage.
+    """
+    names = [state.input for state in interface.state]
+    found = [name for name in names if name == COVERAGE or name.startswith(f"{COVERAGE}_")]
+    if not found:
+        raise BundleError(
+            f"expected a decoder that keeps its attention as a state named {COVERAGE!r}, found "
+            f"the states {', '.join(names) or 'none'}; explain a bundle of a recipe with coverage"
+        )
+    return found
 
 
 def on_all_cells(

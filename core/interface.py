@@ -58,11 +58,14 @@ class StateSpec:
         length_axis: the axis indexed by position, when there is one. Such a tensor is a cache:
             the graph never reads an entry at or after `position` before it has written it, so
             whoever reorders beams may leave those entries alone.
+        in_place: whether the output may be written where the input lies, which spares a runtime
+            a copy: the graph reads the input only to make the output of it.
     """
 
     input: str
     output: str
     length_axis: int | None = None
+    in_place: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,9 @@ def _read_graph(fields: Fields) -> GraphSpec:
 
 def _read_state(fields: Fields) -> StateSpec:
     axis = None if fields.is_null("length_axis") else fields.whole("length_axis")
-    return StateSpec(fields.text("input"), fields.text("output"), axis)
+    # bundles from before there was any do without
+    in_place = "in_place" in fields.content and fields.flag("in_place")
+    return StateSpec(fields.text("input"), fields.text("output"), axis, in_place)
 
 
 def read_interface(fields: Fields) -> Interface:

@@ -13,6 +13,7 @@ from ..core.interface import Interface
 from ..core.vocabulary import Vocabulary
 from ..training.recognizer import Recognizer
 from ..training.recurrent_decoder import CoverageAggregation
+from ..training.transformer_decoder import DecoderLayer
 from ..training.two_scale_encoder import ConvNorm
 
 
@@ -43,7 +44,7 @@ class StepGraph(nn.Module):
         self.network = folded(network)
 
     def forward(self, tokens: Tensor, position: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        count = len(self.network.memory_type._fields)
+        count = len(self.network.interface().memory)
         memory = self.network.memory_type(*tensors[:count])
         state = self.network.state_type(*tensors[count:])
         log_probs, state = self.network.step(tokens, position, memory, state)
@@ -70,7 +71,7 @@ class KeepingStepGraph(nn.Module):
             self.register_buffer(name, torch.zeros(shape))
 
     def forward(self, tokens: Tensor, position: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        count = len(self.step.network.memory_type._fields)
+        count = len(self.step.network.interface().memory)
         given = iter(tensors[count:])
         state = [getattr(self, name) if name in self.kept else next(given) for name in self._fields]
         log_probs, *following = self.step(tokens, position, *tensors[:count], *state)
@@ -130,11 +131,13 @@ def read_greedily(
 
 def folded(network: Recognizer) -> Recognizer:
     """A copy for inference: every batch norm is folded into its convolution, the convolutions of
-    the coverage with the layers behind them into one."""
+    the coverage with the layers behind them into one, the scale of scores into weights."""
     network = copy.deepcopy(network).eval()
     for name, module in list(network.named_modules()):
         if isinstance(module, CoverageAggregation):
             network.set_submodule(name, module.folded().eval())
+        elif isinstance(module, DecoderLayer):
+            module.fold_scale()
         elif isinstance(module, ConvNorm):
             convolution, norm = module
             assert isinstance(convolution, nn.Conv2d)

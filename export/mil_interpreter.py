@@ -209,6 +209,15 @@ def _slice_update(x: Array, update: Array, begin: Array, end: Array, **masks: An
     return found
 
 
+def _scatter_nd(
+    data: Array, indices: Array, updates: Array, mode: str = "add", **checks: Any
+) -> Array:
+    assert str(mode) == "update"
+    found = np.array(data)
+    found[tuple(np.moveaxis(indices, -1, 0))] = updates
+    return found
+
+
 def _gather(
     x: Array, indices: Array, axis: int = 0, batch_dims: int = 0, validate_indices: bool = False
 ) -> Array:
@@ -318,6 +327,7 @@ OPERATIONS: dict[str, Operation] = {
     "reduce_sum": _reduce(np.sum),
     "relu": lambda x: np.maximum(x, 0),
     "reshape": _reshape,
+    "scatter_nd": _scatter_nd,
     "select": lambda cond, a, b: np.where(cond, a, b),
     "shape": lambda x: np.array(x.shape, np.int32),
     "sigmoid": lambda x: torch.sigmoid(_torch(x)).numpy(),

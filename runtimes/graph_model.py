@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.attention import COVERAGE, on_all_cells
-from ..core.errors import BundleError, InputError
+from ..core.attention import coverage_states, on_all_cells
+from ..core.errors import InputError
 from ..core.interface import Interface
 from ..core.manifest import Manifest
 
@@ -251,13 +251,15 @@ class GraphModel:
         Raises:
             BundleError: the decoder keeps no coverage.
         """
-        if COVERAGE not in state.arrays:
-            raise BundleError(
-                f"expected a state named {COVERAGE!r}, found only {list(state.arrays)}"
-            )
-        spec = self.interface.step[COVERAGE]
         memory = state.memory
-        found = on_all_cells(self.store.get(state.arrays[COVERAGE]), spec, memory.kept)
+        found = np.concatenate(
+            [
+                on_all_cells(
+                    self.store.get(state.arrays[name]), self.interface.step[name], memory.kept
+                )
+                for name in coverage_states(self.interface)
+            ]
+        )
         if memory.padded == memory.shape:
             return found
         # without the cells of the paper that was added

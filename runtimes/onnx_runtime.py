@@ -1,20 +1,22 @@
 """A bundle on ONNX Runtime, on the processor.
 
-The decoder's state never passes through numpy between two steps: each of its tensors has two
-buffers that ONNX Runtime reads and writes in place (IO binding), one holding the state and one
-taking the next, in turn. The memory of an image is bound once and shared by all beams.
+The decoder's state never passes through numpy between two steps: ONNX Runtime reads and writes it
+where it lies (IO binding). A cache whose rows the graph writes one by one has one buffer, the
+other tensors two, one holding the state and one taking the next, in turn. The memory of an image is
+bound once and shared by all beams. A hypothesis keeps its row of the buffers where it can, so that
+a change of their order copies those alone that follow on the same one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.attention import COVERAGE, on_all_cells
+from ..core.attention import coverage_states, on_all_cells
 from ..core.bundle import Bundle, Interface, TensorSpec, Variant
 from ..core.errors import BundleError, InputError, RuntimeUnavailable
 from .graph_model import FIRST_LENGTH, Watch, compact_memory, longest
@@ -41,10 +43,13 @@ class OrtMemory:
 
 @dataclass(frozen=True)
 class OrtState:
-    """The state of `beams` hypotheses, in one of the two buffers of a decoding.
+    """The state of `beams` hypotheses, in one of the two slots of a decoding's buffers.
 
-    A state is used up by the second `step` or `reorder` after it, which reuses its buffer; using
-    it later raises RuntimeError.
+    A state is used up by the second `step` after it, which reuses its slot, or by a `reorder` that
+    moves its rows; using it later raises RuntimeError.
+
+    Attributes:
+        rows: int64 `[beams]`, the row of the buffers that each hypothesis has; None for 0, 1, 2, …
     """
 
     buffers: _Buffers = field(repr=False)
@@ -52,6 +57,7 @@ class OrtState:
     beams: int
     position: int
     serial: int
+    rows: NDArray[np.int64] | None = None
 
 
 class OnnxRuntimeModel:
@@ -160,11 +166,13 @@ class OnnxRuntimeModel:
             raise RuntimeError("step: the state was started with another memory")
         buffers.make_room(state)
         views = buffers.views(state.beams)
-        views.tokens[:] = tokens
+        rows: Any = slice(None) if state.rows is None else state.rows
+        views.tokens[rows] = tokens
         views.position[0] = state.position
         self._run_step(views.bindings[state.slot])
-        log_probs = views.log_probs.astype(np.float32)  # a copy: the next step writes there
-        return log_probs, buffers.state(1 - state.slot, state.beams, state.position + 1)
+        log_probs = views.log_probs[rows].astype(np.float32)  # a copy: the next step writes there
+        following = buffers.state(1 - state.slot, state.beams, state.position + 1, state.rows)
+        return log_probs, following
 
     def reorder(self, state: OrtState, order: NDArray[np.int64]) -> OrtState:
         """The state whose beam i is beam `order[i]` of `state`; nothing is copied for 0, 1, 2, …
@@ -180,17 +188,23 @@ class OnnxRuntimeModel:
         beams = len(order)
         if beams == state.beams and np.array_equal(order, np.arange(beams)):
             return state
+        parents = (order if state.rows is None else state.rows[order]).tolist()
+        places = _places(parents)
         source = buffers.views(state.beams).arrays[state.slot]
-        target = buffers.views(beams).arrays[1 - state.slot]
+        target = buffers.views(beams).arrays[state.slot]
+        moves = [each for each in zip(places, parents, strict=True) if each[0] != each[1]]
         for tensor, old, new in zip(self.interface.state, source, target, strict=True):
             axis = self.interface.step[tensor.input].shape.index("beams")
-            written: list[slice] = [slice(None)] * old.ndim
+            if axis:  # with another number of beams all of it lies elsewhere
+                new[...] = old.take([parents[places.index(row)] for row in range(beams)], axis)
+                continue
+            written: list[Any] = [slice(None)] * (old.ndim - 1)
             if tensor.length_axis is not None:  # the rest of a cache is never read
-                written[tensor.length_axis] = slice(state.position)
-            old, new = (np.moveaxis(each[tuple(written)], axis, 0) for each in (old, new))
-            for row, chosen in enumerate(order):
-                new[row] = old[chosen]
-        return buffers.state(1 - state.slot, beams, state.position)
+                written[tensor.length_axis - 1] = slice(state.position)
+            for place, parent in moves:
+                new[(place, *written)] = old[(parent, *written)]
+        rows = None if places == list(range(beams)) else np.array(places)
+        return buffers.moved(state, beams, rows)
 
     def coverage(self, state: OrtState) -> NDArray[np.float32]:
         """The sum of the attention in all steps up to `state`, of its first beam.
@@ -206,10 +220,14 @@ class OnnxRuntimeModel:
         buffers = state.buffers
         buffers.check(state)
         names = [each.input for each in self.interface.state]
-        if COVERAGE not in names:
-            raise BundleError(f"expected a state named {COVERAGE!r}, found only {names}")
-        array = buffers.views(state.beams).arrays[state.slot][names.index(COVERAGE)]
-        return on_all_cells(array, self.interface.step[COVERAGE], buffers.memory.kept)
+        arrays = buffers.views(state.beams).arrays[state.slot]
+        first = 0 if state.rows is None else int(state.rows[0])
+        found = []
+        for name in coverage_states(self.interface):
+            spec = self.interface.step[name]
+            array = arrays[names.index(name)].take([first], spec.shape.index("beams"))
+            found.append(on_all_cells(array, spec, buffers.memory.kept))
+        return np.concatenate(found)
 
     def watch(self, encoder: Watch, step: Watch) -> None:
         """As `GraphModel.watch`."""
@@ -241,7 +259,8 @@ class OnnxRuntimeModel:
 class _Views:
     """The buffers as arrays for one number of beams, and the two bindings of a step on them.
 
-    `bindings[slot]` reads the state in `arrays[slot]` and writes it to `arrays[1 - slot]`.
+    `bindings[slot]` reads the state in `arrays[slot]` and writes it to `arrays[1 - slot]`, which is
+    the same array where a tensor has one buffer.
     """
 
     arrays: tuple[list[NDArray[Any]], list[NDArray[Any]]]
@@ -251,8 +270,21 @@ class _Views:
     log_probs: NDArray[Any]
 
 
+def _places(parents: list[int]) -> list[int]:
+    """A row for each hypothesis, out of as many as there are: that of its parent, unless an earlier
+    one has it or it is past the last row."""
+    count = len(parents)
+    first = {parent: number for number, parent in reversed([*enumerate(parents)]) if parent < count}
+    free = iter([row for row in range(count) if row not in first])
+    return [
+        parent if first.get(parent) == number else next(free)
+        for number, parent in enumerate(parents)
+    ]
+
+
 class _Buffers:
-    """Two buffers for each tensor of the state, for as many beams as were ever asked for.
+    """Buffers for each tensor of the state, for as many beams as were ever asked for: one where
+    the graph may write it in place, else two.
 
     They start as zeros and only ever hold states, so whatever an unused part of a cache holds is
     finite, and a weight of zero takes it out.
@@ -268,10 +300,17 @@ class _Buffers:
         self._current = [-1, -1]
         self.length = min(FIRST_LENGTH, model.max_length)
 
-    def state(self, slot: int, beams: int, position: int) -> OrtState:
-        """The state now in buffer `slot`; any older one there is used up."""
+    def state(
+        self, slot: int, beams: int, position: int, rows: NDArray[np.int64] | None = None
+    ) -> OrtState:
+        """The state now in `slot`; any older one there is used up."""
         self._current[slot] = next(self._serials)
-        return OrtState(self, slot, beams, position, self._current[slot])
+        return OrtState(self, slot, beams, position, self._current[slot], rows)
+
+    def moved(self, state: OrtState, beams: int, rows: NDArray[np.int64] | None) -> OrtState:
+        """A state once its rows were moved in its own slot; all older ones are used up."""
+        self._current[1 - state.slot] = -1
+        return self.state(state.slot, beams, state.position, rows)
 
     def check(self, state: OrtState) -> None:
         """Refuse a state whose buffer holds another by now."""
@@ -294,8 +333,7 @@ class _Buffers:
             return
         old = self.views(state.beams).arrays[state.slot]
         self.length = min(2 * self.length, self.model.max_length)
-        self._flat = (self._zeros(self._capacity), self._zeros(self._capacity))
-        self._views = {}
+        self._flat, self._views = self._zeros(), {}
         self._current[1 - state.slot] = -1
         new = self.views(state.beams).arrays[state.slot]
         for source, target in zip(old, new, strict=True):
@@ -304,14 +342,28 @@ class _Buffers:
     def views(self, beams: int) -> _Views:
         """The buffers seen as `beams` beams; made when first wanted."""
         if beams > self._capacity:
+            older = self._flat
             self._capacity, self._views = beams, {}
-            self._flat = (self._zeros(beams), self._zeros(beams))
+            self._flat = self._zeros()
+            # what has the beams outermost lies where it lay
+            for old, new in zip(chain(*older), chain(*self._flat), strict=False):
+                new[: len(old)] = old
         if beams not in self._views:
             self._views[beams] = self._make_views(beams)
         return self._views[beams]
 
-    def _zeros(self, beams: int) -> list[NDArray[Any]]:
-        return [np.zeros(self._shape(spec, beams), spec.dtype).reshape(-1) for spec in self._specs]
+    def _zeros(self) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+        """New buffers for both slots."""
+        one = [
+            np.zeros(int(np.prod(self._shape(spec, self._capacity))), spec.dtype)
+            for spec in self._specs
+        ]
+        states = self.model.interface.state
+        other = [
+            array if state.in_place else np.zeros_like(array)
+            for state, array in zip(states, one, strict=True)
+        ]
+        return one, other
 
     @property
     def _specs(self) -> list[TensorSpec]:

@@ -23,6 +23,7 @@ from .graph_weights import Array, GraphWeights, Product
 from .recipe import Recipe
 from .recipes import named
 from .recognizer import Recognizer
+from .transformer_decoder import DecoderLayer
 from .transformer_recognizer import TransformerRecognizer
 from .two_scale_encoder import ConvNorm
 from .warm_start import Source
@@ -54,6 +55,8 @@ def bundle_source(bundle: Bundle) -> Source:
     variant = _variant(bundle)
     graphs = [GraphWeights(bundle.read(name)) for name in (variant.encoder, variant.step)]
     tensors = _matched(network, graphs)
+    if not _is_stacked(bundle):
+        _unfold_scales(network, tensors)
     network.load_state_dict(tensors, strict=False)
     _check_golden(bundle, network.eval(), LIMITS[variant.precision])
     told = bundle.manifest.provenance
@@ -154,12 +157,33 @@ def _match_by_shape(
             nameless[:] = [each for each in nameless if each is not fitting[0]]
 
 
+def _is_stacked(bundle: Bundle) -> bool:
+    """Whether one tensor holds the memory of all layers, as in bundles of 0.1; their graphs scale
+    the scores themselves."""
+    return "memory_keys" in {spec.name for spec in bundle.manifest.interface.memory}
+
+
+def _unfold_scales(network: TransformerRecognizer, tensors: dict[str, Tensor]) -> None:
+    """Undo `DecoderLayer.fold_scale`."""
+    for name, module in network.named_modules():
+        if not isinstance(module, DecoderLayer):
+            continue
+        queries = module.cross_query.out_features
+        for layer in ("self_qkv", "cross_query"):
+            for part in ("weight", "bias"):
+                if (tensor := tensors.get(f"{name}.{layer}.{part}")) is not None:
+                    tensor[:queries] /= module.scale
+
+
 @torch.no_grad()
 def _check_golden(bundle: Bundle, network: Recognizer, limit: float) -> None:
     """Compare encoder and first steps with the golden arrays."""
     golden = {name: torch.from_numpy(array) for name, array in bundle.golden().items()}
     memory = network.encode(golden["encoder.images"])
-    for spec, tensor in zip(bundle.manifest.interface.encoder.outputs, memory, strict=True):
+    tensors = tuple(memory)
+    if _is_stacked(bundle):
+        tensors = (torch.stack(memory.keys, 1), torch.stack(memory.values, 1), memory.bias)
+    for spec, tensor in zip(bundle.manifest.interface.memory, tensors, strict=True):
         _check_equal(bundle, spec.name, tensor, golden[f"encoder.{spec.name}"], limit)
     state = network.start(memory, 1)
     number = 0

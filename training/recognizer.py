@@ -15,14 +15,13 @@ STRIDE = 16
 class Recognizer(nn.Module):
     """An encoder and a decoder that writes one token at a time; every method is to be written.
 
-    Memory and state are named tuples of tensors. The memory
-    is made once per image and holds everything that does not depend on the step. The state has
-    fixed shapes and starts as zeros. Rows of the state are beams of one image, or images of one
-    beam each.
+    Memory and state are tuples of tensors, with a property for each part. The memory is made once
+    per image and holds everything that does not depend on the step. The state has fixed shapes and
+    starts as zeros. Rows of the state are beams of one image, or images of one beam each.
 
     Attributes:
         max_length: the most steps that can be made.
-        memory_type, state_type: of the named tuples.
+        memory_type, state_type: of the tuples, which are made of their tensors one by one.
     """
 
     max_length: int
@@ -59,5 +58,5 @@ class Recognizer(nn.Module):
 
     def interface(self) -> Interface:
         """Names, dtypes, shapes and dynamic axes of the two graphs: the memory's and the state's
-        fields in their order."""
+        tensors in their order."""
         raise NotImplementedError

@@ -1,41 +1,61 @@
 """A transformer decoder with coverage: it writes LaTeX tokens, looking at cells that hold ink.
 
 The memory is hoisted: keys and values of the cross attention are projected once per image, so
-that a step costs only what depends on the step.
+that a step costs only what depends on the step. Every layer has tensors of its own, in memory and
+state alike: taking them out of a common one and putting them back took a third of a step.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-class Memory(NamedTuple):
-    """What the decoder looks at.
+class Memory(tuple[Tensor, ...]):
+    """What the decoder looks at: the keys of every layer, the values of every layer, the bias."""
 
-    keys, values: [b, layers, heads, cells, d/heads]
-    bias: [b, cells], 0 where a cell may be attended to, `MASKED` elsewhere
-    """
+    def __new__(cls, *tensors: Tensor) -> Memory:
+        return super().__new__(cls, tensors)
 
-    keys: Tensor
-    values: Tensor
-    bias: Tensor
+    @property
+    def keys(self) -> tuple[Tensor, ...]:
+        """Of each layer, [b, heads, cells, d/heads]"""
+        return self[: len(self) // 2]
+
+    @property
+    def values(self) -> tuple[Tensor, ...]:
+        """Of each layer, [b, heads, cells, d/heads]"""
+        return self[len(self) // 2 : -1]
+
+    @property
+    def bias(self) -> Tensor:
+        """[b, cells], 0 where a cell may be attended to, `MASKED` elsewhere"""
+        return self[-1]
 
 
-class State(NamedTuple):
-    """What the decoder remembers between steps; fixed shapes, zeros at the start.
+class State(tuple[Tensor, ...]):
+    """What the decoder remembers between steps: the cached keys of every layer, the cached values,
+    the coverage; fixed shapes, zeros at the start."""
 
-    cache_keys, cache_values: [layers, b, heads, length, d/heads] of the self attention, with room
-        for `length` steps
-    coverage: [layers, b, heads, cells], the sum of past attention
-    """
+    def __new__(cls, *tensors: Tensor) -> State:
+        return super().__new__(cls, tensors)
 
-    cache_keys: Tensor
-    cache_values: Tensor
-    coverage: Tensor
+    @property
+    def cache_keys(self) -> tuple[Tensor, ...]:
+        """Of each layer's self attention, [b, heads, length, d/heads], with room for `length`
+        steps"""
+        return self[: len(self) // 3]
+
+    @property
+    def cache_values(self) -> tuple[Tensor, ...]:
+        """As the keys"""
+        return self[len(self) // 3 : -(len(self) // 3)]
+
+    @property
+    def coverage(self) -> tuple[Tensor, ...]:
+        """The sum of each layer's past attention, [b, heads, cells]"""
+        return self[-(len(self) // 3) :]
 
 
 MASKED = -1e4
@@ -81,8 +101,10 @@ class Coverage(nn.Module):
 
     def forward(self, past: Tensor, present: Tensor) -> Tensor:
         """past, present [b, heads, t, cells] -> score [b, heads, t, cells]"""
-        # the heads are mixed by products from the left, which need no transposition
-        both = torch.cat([past, present], dim=1).flatten(2)
+        # the heads are mixed by products from the left, which need no transposition; of one image
+        # they are plain ones, with which a runtime merges the sums
+        both = torch.cat([past, present], dim=1)
+        both = both.reshape(both.shape[1], -1) if len(both) == 1 else both.flatten(2)
         hidden = torch.relu(self.first.weight @ both + self.first.bias[:, None])
         score = self.second.weight @ hidden + self.second.bias[:, None]
         return score.reshape(past.shape)
@@ -96,6 +118,7 @@ class DecoderLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = heads
+        self.scale = (features // heads) ** -0.5
         self.self_norm = nn.LayerNorm(features)
         self.self_qkv = nn.Linear(features, 3 * features)
         self.self_out = nn.Linear(features, features)
@@ -108,46 +131,64 @@ class DecoderLayer(nn.Module):
         self.feed_out = nn.Linear(hidden, features)
         self.dropout = nn.Dropout(dropout)
 
-    def split(self, x: Tensor) -> Tensor:
-        """[b, t, d] -> [b, heads, t, d/heads]"""
-        if x.shape[1] == 1:  # nothing to transpose: a step saves these operations
-            return x.reshape(x.shape[0], self.heads, 1, -1)
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+    def fold_scale(self) -> None:
+        """Have the weights of the queries, from now on, do what scaling the scores does."""
+        queries = self.cross_query.out_features
+        with torch.no_grad():
+            for linear in (self.self_qkv, self.cross_query):
+                linear.weight[:queries] *= self.scale
+                linear.bias[:queries] *= self.scale
+        self.scale = 1.0
 
-    def join(self, x: Tensor) -> Tensor:
-        """[b, heads, t, d/heads] -> [b, t, d]"""
-        if x.shape[2] == 1:
-            return x.reshape(x.shape[0], 1, -1)
-        return x.transpose(1, 2).flatten(2)
-
-    def project_self(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[b, t, d] -> queries, keys, values of the self attention, [b, heads, t, d/heads]"""
-        query, key, value = self.self_qkv(self.self_norm(x)).chunk(3, dim=-1)
-        return self.split(query), self.split(key), self.split(value)
-
-    def attend_self(
-        self, x: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: Tensor
-    ) -> Tensor:
-        """Add to x [b, t, d] what the tokens before it say; bias [t, s] masks the later ones."""
-        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + bias
+    def attend_self(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Add to x [b, t, d] what the tokens before it say; bias [t, t] masks the later ones."""
+        parts = self.self_qkv(self.self_norm(x)).unflatten(-1, (3 * self.heads, -1))
+        query, key, value = parts.transpose(1, 2).split(self.heads, dim=1)
+        scores = query @ key.transpose(-1, -2) * self.scale + bias
         mixed = torch.softmax(scores, dim=-1) @ value
-        added: Tensor = self.dropout(self.self_out(self.join(mixed)))
+        added: Tensor = self.dropout(self.self_out(mixed.transpose(1, 2).flatten(2)))
         return x + added
 
+    def step_self(
+        self, x: Tensor, keys: Tensor, values: Tensor, place: tuple[Tensor, ...], later: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One token: add to x [b, d] what the tokens before it say.
+
+        Args:
+            keys, values: caches [b, heads, length, d/heads].
+            place: where this token's row of them is, as an index [b, heads] of each of their first
+                three axes.
+            later: [length], masks the tokens after it.
+
+        Returns:
+            x, and the caches with the row of this token.
+        """
+        parts = self.self_qkv(self.self_norm(x)).reshape(-1, 3 * self.heads, keys.shape[-1])
+        query, key, value = parts.split(self.heads, dim=1)
+        keys, values = keys.index_put(place, key), values.index_put(place, value)
+        scores = query[:, :, None] @ keys.transpose(-1, -2) * self.scale + later
+        mixed = torch.softmax(scores, dim=-1) @ values
+        added: Tensor = self.self_out(mixed.reshape(-1, x.shape[-1]))
+        return x + added, keys, values
+
     def cross_scores(self, x: Tensor, key: Tensor, bias: Tensor) -> Tensor:
-        """x [b, t, d], key [b, heads, cells, d/heads], bias [b, cells] -> [b, heads, t, cells]"""
-        query: Tensor = self.split(self.cross_query(self.cross_norm(x)))
-        scale: float = query.shape[-1] ** -0.5
-        return query @ key.transpose(-1, -2) * scale + bias[:, None, None]
+        """x [b, t, d] or [b * t, d], key [b, heads, cells, d/heads], bias [b, cells] -> [b, heads,
+        t, cells]"""
+        query: Tensor = self.cross_query(self.cross_norm(x))
+        query = query.reshape(len(key), -1, self.heads, key.shape[-1]).transpose(1, 2)
+        scores: Tensor = query @ key.transpose(-1, -2) * self.scale + bias[:, None, None]
+        return scores
 
     def attend_cross(self, x: Tensor, attention: Tensor, value: Tensor) -> Tensor:
-        """Add to x [b, t, d] what attention [b, heads, t, cells] reads from the memory."""
-        mixed = attention @ value
-        added: Tensor = self.dropout(self.cross_out(self.join(mixed)))
+        """Add to x [b, t, d] or [b * t, d] what attention [b, heads, t, cells] reads from the
+        memory."""
+        mixed = (attention @ value).transpose(1, 2)
+        joined = mixed.reshape(*x.shape[:-2], -1, x.shape[-1])
+        added: Tensor = self.dropout(self.cross_out(joined))
         return x + added
 
     def feed(self, x: Tensor) -> Tensor:
-        """[b, t, d] -> [b, t, d]"""
+        """[…, d] -> […, d]"""
         hidden = torch.relu(self.feed_in(self.feed_norm(x)))
         added: Tensor = self.dropout(self.feed_out(hidden))
         return x + added
@@ -207,11 +248,16 @@ class CoverageTransformer(nn.Module):
             bias: [b, cells], 0 for a cell that may be attended to, `MASKED` elsewhere.
         """
         cells = self.memory_norm(cells)
-        shape = (len(self.layers), self.heads, -1)
-        keys = self.memory_keys(cells + places).unflatten(-1, shape).permute(0, 2, 3, 1, 4)
+        keys = self.memory_keys(cells + places)
         values = self.memory_values(cells) + self.memory_places(places)
-        values = values.unflatten(-1, shape).permute(0, 2, 3, 1, 4)
-        return Memory(keys, values, bias)
+        return Memory(
+            *(
+                part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                for whole in (keys, values)
+                for part in whole.chunk(len(self.layers), dim=-1)
+            ),
+            bias,
+        )
 
     def forward(
         self, tokens: Tensor, memory: Memory, directions: int = 1
@@ -236,23 +282,28 @@ class CoverageTransformer(nn.Module):
         attentions: list[Tensor] = []
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
-            x = layer.attend_self(x, *layer.project_self(x), later)
-            scores = layer.cross_scores(x, memory.keys[:, number], memory.bias)
+            x = layer.attend_self(x, later)
+            scores = layer.cross_scores(x, memory.keys[number], memory.bias)
             if layer.coverage is not None:
                 present = attentions[-1]
                 past = present.cumsum(dim=2) - present
                 scores = scores + layer.coverage(past, present)
             attention = torch.softmax(scores, dim=-1)
             attentions.append(attention)
-            x = layer.feed(layer.attend_cross(x, attention, memory.values[:, number]))
+            x = layer.feed(layer.attend_cross(x, attention, memory.values[number]))
         return self.classifier(self.norm(x)), attentions
 
     def start(self, memory: Memory, beams: int, length: int | None = None) -> State:
         """The state before the first step, zeros, for `beams` rows and `length` steps, by default
         `max_length`."""
-        _, layers, heads, cells, features = memory.keys.shape
-        cache = memory.keys.new_zeros(layers, beams, heads, length or self.max_length, features)
-        return State(cache, cache.clone(), memory.keys.new_zeros(layers, beams, heads, cells))
+        key = memory.keys[0]
+        _, heads, cells, features = key.shape
+        cache = key.new_zeros(beams, heads, length or self.max_length, features)
+        coverage = key.new_zeros(beams, heads, cells)
+        count = len(self.layers)
+        return State(
+            *(cache.clone() for _ in range(2 * count)), *(coverage.clone() for _ in range(count))
+        )
 
     def step(
         self, tokens: Tensor, position: Tensor, memory: Memory, state: State
@@ -267,28 +318,33 @@ class CoverageTransformer(nn.Module):
         Returns:
             log-probabilities [beams, vocabulary] and the next state.
         """
-        x = self.embedding(tokens)[:, None] * self.embedding.embedding_dim**0.5
-        x = x + self.positions[position]
-        slots = torch.arange(state.cache_keys.shape[3], device=tokens.device)
-        here = (slots == position)[:, None]
-        later = torch.where(slots > position, MASKED, 0.0)[None]
+        x = self.embedding(tokens) * self.embedding.embedding_dim**0.5
+        x = x + functional.embedding(position, self.positions)
+        beams, heads, length, _ = state.cache_keys[0].shape
+        place = (
+            torch.arange(beams, device=x.device)[:, None].expand(beams, heads),
+            torch.arange(heads, device=x.device).expand(beams, heads),
+            position.expand(beams, heads),
+        )
+        later = torch.where(torch.arange(length, device=x.device) > position, MASKED, 0.0)
         keys, values, coverages = [], [], []
         present: Tensor | None = None
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
-            query, key, value = layer.project_self(x)
-            key = torch.where(here, key, state.cache_keys[number])
-            value = torch.where(here, value, state.cache_values[number])
-            x = layer.attend_self(x, query, key, value, later)
-            scores = layer.cross_scores(x, memory.keys[:, number], memory.bias)
+            caches = (state.cache_keys[number], state.cache_values[number])
+            x, key, value = layer.step_self(x, *caches, place, later)
+            # the rows of an image stand where its tokens stand in teacher forcing
+            scores = layer.cross_scores(x, memory.keys[number], memory.bias)
             if layer.coverage is not None:
                 assert present is not None
-                past = state.coverage[number - 1][:, :, None]
+                past = torch.unflatten(state.coverage[number - 1], 0, (len(scores), -1)).transpose(
+                    1, 2
+                )
                 scores = scores + layer.coverage(past, present)
             present = torch.softmax(scores, dim=-1)
-            x = layer.feed(layer.attend_cross(x, present, memory.values[:, number]))
+            x = layer.feed(layer.attend_cross(x, present, memory.values[number]))
             keys.append(key)
             values.append(value)
-            coverages.append(state.coverage[number] + present[:, :, 0])
-        log_probs = functional.log_softmax(self.classifier(self.norm(x[:, 0])).float(), dim=-1)
-        return log_probs, State(torch.stack(keys), torch.stack(values), torch.stack(coverages))
+            coverages.append(state.coverage[number] + present.transpose(1, 2).flatten(0, 1))
+        log_probs = functional.log_softmax(self.classifier(self.norm(x)).float(), dim=-1)
+        return log_probs, State(*keys, *values, *coverages)

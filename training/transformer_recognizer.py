@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..core.attention import COVERAGE
 from ..core.interface import GraphSpec, Interface, StateSpec, TensorSpec
 from .batches import INK_THRESHOLD
 from .recognizer import Recognizer
@@ -120,43 +121,48 @@ class TransformerRecognizer(Recognizer):
         layers, heads = len(self.decoder.layers), self.decoder.heads
         vocabulary, features = self.decoder.embedding.weight.shape
         width = features // heads
-        memory = ("batch", layers, heads, "cells", width)
-        cache = (layers, "beams", heads, "length", width)
-        coverage = (layers, "beams", heads, "cells")
+        memory = (heads, "cells", width)
+        cache = ("beams", heads, "length", width)
+        coverage = ("beams", heads, "cells")
 
         def tensor(name: str, *shape: int | str) -> TensorSpec:
             return TensorSpec(name, "float32", shape)
 
+        def each(name: str, *shape: int | str) -> tuple[TensorSpec, ...]:
+            return tuple(tensor(f"{name}_{number}", *shape) for number in range(layers))
+
+        def remembered(batch: int | str) -> tuple[TensorSpec, ...]:
+            return (
+                *each("memory_keys", batch, *memory),
+                *each("memory_values", batch, *memory),
+                tensor("memory_bias", batch, "cells"),
+            )
+
+        def state(prefix: str = "") -> tuple[TensorSpec, ...]:
+            return (
+                *each(f"{prefix}cache_keys", *cache),
+                *each(f"{prefix}cache_values", *cache),
+                *each(f"{prefix}{COVERAGE}", *coverage),
+            )
+
         return Interface(
             encoder=GraphSpec(
                 inputs=(tensor("images", "batch", 1, "height", "width"),),
-                outputs=(
-                    tensor("memory_keys", *memory),
-                    tensor("memory_values", *memory),
-                    tensor("memory_bias", "batch", "cells"),
-                ),
+                outputs=remembered("batch"),
             ),
             step=GraphSpec(
                 inputs=(
                     TensorSpec("tokens", "int64", ("beams",)),
                     TensorSpec("position", "int64", (1,)),
-                    tensor("memory_keys", 1, *memory[1:]),
-                    tensor("memory_values", 1, *memory[1:]),
-                    tensor("memory_bias", 1, "cells"),
-                    tensor("cache_keys", *cache),
-                    tensor("cache_values", *cache),
-                    tensor("coverage", *coverage),
+                    *remembered(1),
+                    *state(),
                 ),
-                outputs=(
-                    tensor("log_probs", "beams", vocabulary),
-                    tensor("next_cache_keys", *cache),
-                    tensor("next_cache_values", *cache),
-                    tensor("next_coverage", *coverage),
-                ),
+                outputs=(tensor("log_probs", "beams", vocabulary), *state("next_")),
             ),
-            state=(
-                StateSpec("cache_keys", "next_cache_keys", length_axis=3),
-                StateSpec("cache_values", "next_cache_values", length_axis=3),
-                StateSpec("coverage", "next_coverage"),
+            state=tuple(
+                StateSpec(before.name, after.name, length_axis=2, in_place=True)
+                if "length" in before.shape
+                else StateSpec(before.name, after.name)
+                for before, after in zip(state(), state("next_"), strict=True)
             ),
         )

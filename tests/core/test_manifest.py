@@ -92,9 +92,19 @@ def test_json_names_what_another_language_needs(manifest: Manifest) -> None:
         "shape": ["batch", 1, "height", "width"],
     }
     assert content["interface"]["state"] == [
-        {"input": "cache", "output": "next_cache", "length_axis": 2}
+        {"input": "cache", "output": "next_cache", "length_axis": 2, "in_place": False}
     ]
     assert content["files"]["step.onnx"] == {"sha256": "0" * 64, "size": 12}
+
+
+def test_what_may_be_written_in_place_is_kept_and_may_be_missing(manifest: Manifest) -> None:
+    [state] = manifest.interface.state
+    interface = replace(manifest.interface, state=(replace(state, in_place=True),))
+    written = replace(manifest, interface=interface).to_json()
+    assert Manifest.from_json(written).interface == interface
+    content = json.loads(written)
+    del content["interface"]["state"][0]["in_place"]  # as in bundles from before
+    assert Manifest.from_json(json.dumps(content)) == manifest
 
 
 def test_a_later_format_version_says_to_upgrade(manifest: Manifest) -> None:
@@ -175,6 +185,7 @@ def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
         ("interface.step.inputs.0.name", "words", "interface.tokens: 'tokens' is not among"),
         ("interface.step.inputs.4.shape", [1, "beams", 9, 4], "differ in dtype or shape"),
         ("interface.state.0.length_axis", 1, "length_axis: 1 is no axis of a length"),
+        ("interface.state.0.in_place", 1, "in_place: expected true or false, found int"),
         ("interface.state.0.output", "cache", "is not a step input and a step output"),
         ("interface.state", [], "'cache' is fed by nothing"),
         ("interface.memory_bias", "bias", "interface.memory_bias: 'bias' is not among"),

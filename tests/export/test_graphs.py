@@ -34,7 +34,7 @@ def test_a_network_in_training_is_exported_as_it_evaluates() -> None:
     images = torch.rand(1, 1, 32, 64)
     with torch.no_grad():
         keys = EncoderGraph(net)(images)[0]
-        torch.testing.assert_close(keys, net.eval().encode(images).keys, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(keys, net.eval().encode(images).keys[0], atol=1e-4, rtol=1e-4)
     step = StepGraph(network().train())
     assert not any(each.training for each in step.network.modules())
 
@@ -42,10 +42,12 @@ def test_a_network_in_training_is_exported_as_it_evaluates() -> None:
 def test_the_interface_names_what_the_network_has() -> None:
     interface = network().interface()
     assert list(interface_problems(interface)) == []
-    assert interface.encoder["memory_keys"].shape == ("batch", 2, 2, "cells", 8)
-    assert interface.step["memory_keys"].shape == (1, 2, 2, "cells", 8)
-    assert interface.step["cache_keys"].shape == (2, "beams", 2, "length", 8)
-    assert interface.step["coverage"].shape == (2, "beams", 2, "cells")
+    for layer in (0, 1):
+        assert interface.encoder[f"memory_keys_{layer}"].shape == ("batch", 2, "cells", 8)
+        assert interface.step[f"memory_values_{layer}"].shape == (1, 2, "cells", 8)
+        assert interface.step[f"cache_keys_{layer}"].shape == ("beams", 2, "length", 8)
+        assert interface.step[f"coverage_{layer}"].shape == ("beams", 2, "cells")
+    assert [each.in_place for each in interface.state] == [True] * 4 + [False] * 2
     assert interface.step["log_probs"].shape == ("beams", len(vocabulary()))
     assert [state.output for state in interface.state] == [
         f"next_{state.input}" for state in interface.state
@@ -77,8 +79,8 @@ def test_golden_arrays_are_what_torch_computes() -> None:
     assert image.max() == 1.0
     with torch.inference_mode():
         memory = net.encode(torch.from_numpy(image))
-    for name, tensor in zip(("keys", "values", "bias"), memory, strict=True):
-        np.testing.assert_allclose(arrays[f"encoder.memory_{name}"], tensor, atol=1e-4)
+    for spec, tensor in zip(net.interface().memory, memory, strict=True):
+        np.testing.assert_allclose(arrays[f"encoder.{spec.name}"], tensor, atol=1e-4)
     state = net.decoder.start(memory, 1)
     tokens = [words.sos, *arrays["greedy"].tolist()]
     for number in range(STEPS):

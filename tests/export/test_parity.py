@@ -25,14 +25,16 @@ from inktex.training.checkpoint import Checkpoint
 from ..training.synthetic import checkpoint as made_checkpoint
 from ..training.synthetic import expressions
 
+STATES = {
+    f"next_{name}_{layer}"
+    for name in ("cache_keys", "cache_values", "coverage")
+    for layer in (0, 1)
+}
 OUTPUTS = {
-    "memory_keys",
-    "memory_values",
+    *(f"memory_{name}_{layer}" for name in ("keys", "values") for layer in (0, 1)),
     "memory_bias",
     "log_probs",
-    "next_cache_keys",
-    "next_cache_values",
-    "next_coverage",
+    *STATES,
 }
 
 
@@ -75,11 +77,7 @@ def test_a_fresh_export_agrees_with_torch_on_shapes_and_on_ink(
 def test_a_fresh_export_agrees_with_its_golden_arrays(bundle: Bundle) -> None:
     report = compare_with_golden(bundle, bundle.manifest.variants[0])
     assert report.passed
-    assert {each.name for each in report.tensors} == OUTPUTS - {
-        "next_cache_keys",
-        "next_cache_values",
-        "next_coverage",
-    }
+    assert {each.name for each in report.tensors} == OUTPUTS - STATES
     assert (report.agreement.sequences, report.agreement.equal) == (1, 1)
 
 

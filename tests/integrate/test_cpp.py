@@ -23,7 +23,7 @@ from inktex.training.preprocessing import preprocessing
 
 from ..conftest import REPOSITORY
 from ..core.real_ink import sampled
-from ..training import recurrent
+from ..training import recurrent, synthetic
 
 SOURCES = REPOSITORY / "docs" / "integrate" / "cpp"
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.inkml"))
@@ -138,9 +138,14 @@ def test_every_pixel_of_real_ink(programs: dict[str, Path], data_root: Path) -> 
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The one that comes with inktex, and one with a recurrent decoder."""
-    path = tmp_path_factory.mktemp("recurrent") / "bundle"
-    return [DEFAULT_BUNDLE, export_bundle(recurrent.checkpoint("coverage"), path).path]
+    """The one that comes with inktex, one as it is exported now, and one with a recurrent
+    decoder."""
+    folder = tmp_path_factory.mktemp("bundles")
+    return [
+        DEFAULT_BUNDLE,
+        export_bundle(synthetic.checkpoint(), folder / "edge").path,
+        export_bundle(recurrent.checkpoint("coverage"), folder / "coverage").path,
+    ]
 
 
 def test_formulas_are_read_as_inktex_reads_them(

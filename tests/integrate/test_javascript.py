@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inktex.core.bundle import Bundle
 from inktex.core.ink import read_ink
 from inktex.core.manifest import Preprocessing
 from inktex.core.preparation import prepare_image
@@ -28,7 +27,7 @@ from inktex.training.preprocessing import preprocessing
 
 from ..conftest import REPOSITORY
 from ..core.real_ink import sampled
-from ..training import recurrent
+from ..training import recurrent, synthetic
 
 JAVASCRIPT = REPOSITORY / "docs" / "integrate" / "javascript"
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.inkml"))
@@ -152,20 +151,18 @@ class Handler(SimpleHTTPRequestHandler):
         """Nothing."""
 
 
-@pytest.fixture
-def recurrent_bundle(tmp_path: Path) -> Bundle:
-    return export_bundle(recurrent.checkpoint("abm"), tmp_path / "abm")
-
-
-def test_the_browser_reads_as_this_machine_does(
-    tmp_path: Path, onnxruntime_web: Path, recurrent_bundle: Bundle
-) -> None:
+def test_the_browser_reads_as_this_machine_does(tmp_path: Path, onnxruntime_web: Path) -> None:
+    """The bundle that comes with inktex, one as it is exported now, and a recurrent one."""
     chromium = program("chromium", "chromium-browser", "google-chrome")
     site = tmp_path / "site"
     site.mkdir()
     (site / "onnxruntime-web").symlink_to(onnxruntime_web)
     (site / "inktex.js").symlink_to(JAVASCRIPT / "inktex.js")
-    bundles = [DEFAULT_BUNDLE, recurrent_bundle.path]
+    bundles = [
+        DEFAULT_BUNDLE,
+        export_bundle(synthetic.checkpoint(), tmp_path / "edge").path,
+        export_bundle(recurrent.checkpoint("abm"), tmp_path / "abm").path,
+    ]
     for number, path in enumerate(bundles):
         (site / f"bundle-{number}").symlink_to(path)
     formulas = [list(read_ink(path.read_bytes(), path.name).strokes) for path in EXAMPLES]
@@ -204,7 +201,7 @@ def test_the_browser_reads_as_this_machine_does(
     for path in bundles:
         recognizer = load(path)
         wanted += [recognizer(formula, beam=1, constrain=False) for formula in formulas]
-    assert len(answers) == len(wanted) == 2 * len(EXAMPLES)
+    assert len(answers) == len(wanted) == len(bundles) * len(EXAMPLES)
     for answer, expected in zip(answers, wanted, strict=True):
         assert answer["tokens"] == list(expected.tokens)
         assert answer["confidence"] == pytest.approx(expected.confidence, rel=0.02)

@@ -107,7 +107,7 @@ def test_8_bits_are_close_to_32(bundle: Bundle, quantized: Bundle) -> None:
     one, other = (graphs.encoder({"images": image}) for graphs in (exact, rough))
     np.testing.assert_array_equal(one["memory_bias"], other["memory_bias"])
     inked = one["memory_bias"][0] == 0
-    for name in ("memory_keys", "memory_values"):
+    for name in ("memory_keys_0", "memory_values_1"):
         reference, found = one[name][..., inked, :], other[name][..., inked, :]
         assert not np.array_equal(reference, found)
         assert np.abs(found - reference).mean() < 0.15 * np.abs(reference).mean()
@@ -115,9 +115,12 @@ def test_8_bits_are_close_to_32(bundle: Bundle, quantized: Bundle) -> None:
         "tokens": np.array([1]),
         "position": np.array([0]),
         **one,
-        "cache_keys": np.zeros((2, 1, 2, 24, 8), np.float32),
-        "cache_values": np.zeros((2, 1, 2, 24, 8), np.float32),
-        "coverage": np.zeros((2, 1, 2, image.size // 64), np.float32),
+        **{
+            f"cache_{name}_{layer}": np.zeros((1, 2, 24, 8), np.float32)
+            for name in ("keys", "values")
+            for layer in (0, 1)
+        },
+        **{f"coverage_{layer}": np.zeros((1, 2, image.size // 64), np.float32) for layer in (0, 1)},
     }
     log_probs, rough_log_probs = (g.step(inputs)["log_probs"] for g in (exact, rough))
     likely = log_probs > -10  # <pad> and <sos> are far below

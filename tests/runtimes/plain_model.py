@@ -54,6 +54,11 @@ class PlainModel:
         return log_probs, {"position": state["position"] + 1, **after}
 
     def reorder(self, state: Arrays, order: NDArray[np.int64]) -> Arrays:
+        axes = {
+            each.input: self.interface.step[each.input].shape.index("beams")
+            for each in self.interface.state
+        }
         return {
-            name: array if name == "position" else array[:, order] for name, array in state.items()
+            name: array.take(order, axes[name]) if name in axes else array
+            for name, array in state.items()
         }

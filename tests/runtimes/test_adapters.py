@@ -18,6 +18,7 @@ from inktex.core.step_model import StepModel
 from inktex.export.checkpoint_bundle import export_bundle
 from inktex.export.parity import compare_with_golden, compare_with_torch
 from inktex.runtimes import runtimes
+from inktex.runtimes.onnx_runtime import OnnxRuntimeModel
 
 from ..training import synthetic
 from .plain_model import EOS, SOS, PlainModel
@@ -84,7 +85,8 @@ def test_the_coverage_is_that_of_all_cells(
             _, expected_state = plain.step(tokens, expected_memory, expected_state)
             found = model.coverage(state)
             assert found.dtype == np.float32
-            np.testing.assert_allclose(found, expected_state["coverage"][:, 0], atol=1e-5)
+            expected = [expected_state[f"coverage_{layer}"][0] for layer in (0, 1)]
+            np.testing.assert_allclose(found, expected, atol=1e-5)
         before = found.copy()
         model.step(tokens, memory, state)
         np.testing.assert_array_equal(found, before)  # not the buffer itself
@@ -116,6 +118,32 @@ def test_a_batch_gives_what_each_image_gives(model: Model, images: NDArray[np.fl
             greedy(model, each, sos=SOS, eos=EOS, max_length=24) for each in (memory, alone)
         )
         assert first.tokens == second.tokens
+
+
+def test_caches_have_one_buffer_and_keep_their_rows(
+    bundle: Bundle, images: NDArray[np.float32]
+) -> None:
+    """Beams that change places copy nothing; one that follows on another's row copies that row."""
+    layered = OnnxRuntimeModel(bundle, bundle.variant("onnxruntime"), threads=1)
+    [memory, *_] = layered.encode(images)
+    state = layered.reorder(layered.start(memory, 1), np.array([0, 0, 0]))
+    _, state = layered.step(np.array([3, 4, 5]), memory, state)
+    one, other = state.buffers.views(3).arrays
+    places = [each.in_place for each in layered.interface.state]
+    assert [a is b or np.shares_memory(a, b) for a, b in zip(one, other, strict=True)] == places
+    before = [array.copy() for array in one[:4]]
+    turned = layered.reorder(state, np.array([2, 0, 1]))
+    assert turned.slot == state.slot
+    for array, kept in zip(one[:4], before, strict=True):
+        np.testing.assert_array_equal(array, kept)
+    with pytest.raises(RuntimeError, match="used up"):
+        layered.step(np.array([3, 4, 5]), memory, state)
+    doubled = layered.reorder(turned, np.array([1, 1, 2]))  # rows 0, 0 and 1
+    for array, kept in zip(one[:4], before, strict=True):
+        np.testing.assert_array_equal(array, kept[[0, 1, 0]])
+    log_probs, _ = layered.step(np.array([6, 6, 6]), memory, doubled)
+    np.testing.assert_array_equal(log_probs[0], log_probs[1])
+    assert not np.array_equal(log_probs[0], log_probs[2])
 
 
 def test_cells_without_ink_are_left_out(model: Model, images: NDArray[np.float32]) -> None:

@@ -111,7 +111,8 @@ def test_what_is_larger_than_was_declared_is_refused(tiny_manifest: Manifest) ->
 
 def test_a_decoder_without_coverage_says_so(tiny_manifest: Manifest) -> None:
     model = GraphModel(tiny_manifest, Graphs(lambda inputs: {}, lambda inputs: {}))
+    model.interface = replace(model.interface, state=model.interface.state[:2])
     memory = GraphMemory({}, {"cells": 4}, None)
     state = GraphState({"hidden": np.zeros((1, 2), np.float32)}, 0, memory)
-    with pytest.raises(BundleError, match="expected a state named 'coverage'"):
+    with pytest.raises(BundleError, match=r"expected .* a state named 'coverage'"):
         model.coverage(state)

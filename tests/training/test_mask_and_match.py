@@ -105,5 +105,7 @@ def test_the_bundle_reads_as_the_network_does(bundle: Bundle) -> None:
 def test_the_cache_has_a_fixed_place_for_every_step(bundle: Bundle) -> None:
     interface = bundle.manifest.interface
     caches = [each for each in interface.state if each.length_axis is not None]
-    assert [each.input for each in caches] == ["cache_keys", "cache_values"]
+    assert [each.input for each in caches] == [
+        f"cache_{name}_{layer}" for name in ("keys", "values") for layer in (0, 1)
+    ]
     assert bundle.manifest.decoding.max_length == 24

@@ -34,10 +34,10 @@ def remembered(made: CoverageTransformer, images: int, cells: int = 9, masked: i
 
 def stepped(
     made: CoverageTransformer, memory: Memory, tokens: Tensor, length: int | None = None
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
     """Log-probabilities [b, t, vocabulary] one step after the other, and each coverage."""
     state = made.start(memory, len(tokens), length)
-    steps, coverages = [], []
+    steps, coverages = list[Tensor](), list[tuple[Tensor, ...]]()
     for position in range(tokens.shape[1]):
         log_probs, state = made.step(tokens[:, position], torch.tensor([position]), memory, state)
         steps.append(log_probs)
