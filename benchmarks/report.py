@@ -6,9 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.bundle import MANIFEST, Bundle
+from ..core.machine import processor_name, said
 from ..core.replacement import replacing
 from ..runtimes.catalogue import Machine
 
@@ -33,7 +31,7 @@ def environment() -> dict[str, Any]:
     """
     machine = Machine.present()
     facts: dict[str, Any] = {
-        "cpu": _cpu(),
+        "cpu": processor_name(),
         "instructions": list(machine.instructions),
         "processors": machine.processors,
         "memory_gb": machine.memory_gb,
@@ -49,11 +47,6 @@ def environment() -> dict[str, Any]:
     facts["load_1m"] = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     facts["date"] = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return facts
-
-
-def command_line() -> str:
-    """The command that runs, to be repeated."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:
@@ -110,37 +103,13 @@ def write_json(path: Path, content: Any) -> None:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
-def _cpu() -> str:
-    """The processor's name."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    except OSError:
-        pass
-    name = _said("sysctl", "-n", "machdep.cpu.brand_string")
-    return name or platform.processor() or platform.machine()
-
-
 def _commit(folder: Path) -> str | None:
     """The commit of the checkout that this code runs from; None outside one."""
-    commit = _said("git", "-C", str(folder), "rev-parse", "--short", "HEAD")
+    commit = said("git", "-C", str(folder), "rev-parse", "--short", "HEAD")
     if not commit:
         return None
-    tracked = _said("git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name)
+    tracked = said("git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name)
     if not tracked:  # installed somewhere below another project's checkout
         return None
-    changed = _said("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
+    changed = said("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
     return commit + ("+" if changed else "")
-
-
-def _said(*command: str) -> str:
-    """What a command prints, "" where it cannot be run or fails."""
-    if sys.platform == "darwin" or command[0] == "git":
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.SubprocessError):
-            return ""
-        return done.stdout.strip() if done.returncode == 0 else ""
-    return ""

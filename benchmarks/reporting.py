@@ -31,7 +31,8 @@ def begin(
 def head(name: str, json_file: Path | None, *, timed: bool) -> dict[str, Any]:
     """The head of a report: what is measured, where and how."""
     from ..core.errors import DataError
-    from .report import command_line, environment
+    from ..core.machine import command_line
+    from .report import environment
 
     if json_file is not None and not json_file.parent.is_dir():
         raise DataError(f"--json: expected an existing folder, found none at {json_file.parent}")

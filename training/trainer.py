@@ -14,6 +14,7 @@ import lightning
 import torch
 
 from ..core.errors import CheckpointError, DataError
+from ..core.machine import command_line, processor_name
 from ..core.vocabulary import Vocabulary
 from ..runtimes.processors import available_processors
 from .batches import TrainingStream
@@ -83,7 +84,8 @@ def train(
     processes = Processes.present(devices)
     recipe = with_precision(recipe, accelerator)
     settings = recipe.optimisation
-    provenance = _provenance(train_expressions, validation_expressions)
+    provenance: dict[str, Any] = _provenance(train_expressions, validation_expressions)
+    provenance["made"] = {"command": command_line(), "hardware": _hardware(accelerator)}
     if source:
         provenance["source"] = {"recipe": source.recipe.name, **source.provenance}
     elif resume and "source" in resume.provenance:
@@ -212,6 +214,14 @@ def _provenance(
         name: {"expressions": len(expressions), "fingerprint": fingerprint(expressions)}
         for name, expressions in (("train", training), ("validation", validation))
     }
+
+
+def _hardware(accelerator: str) -> str:
+    """What trains: "NVIDIA H100 80GB HBM3, 16 cores", "Intel(R) Xeon(R) Processor, 2 cores"."""
+    cores = f"{available_processors()} cores"
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, {cores}"
+    return f"{processor_name()}, {cores}"
 
 
 def _check_captions(

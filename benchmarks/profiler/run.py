@@ -11,10 +11,11 @@ from weakref import WeakValueDictionary
 
 from ...core.bundle import Bundle
 from ...core.errors import DataError, InktexError, InputError, RuntimeUnavailable
+from ...core.machine import command_line
 from ...runtimes.catalogue import statuses
 from ...runtimes.processors import available_processors
 from ..formulas import Formula, spread
-from ..report import command_line, describe
+from ..report import describe
 from .bundle_contender import BundleContender, Shared, choices
 from .cold_start import measure_cold_starts
 from .contender import Configuration, Contender

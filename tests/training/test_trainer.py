@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ def test_a_training_ends_with_its_budget_and_leaves_all_that_was_learnt(tmp_path
     assert last.recipe == recipe
     assert last.provenance["train"]["expressions"] == len(TRAIN)
     assert last.provenance["validation"]["expressions"] == len(VALIDATION)
+    made = last.provenance["made"]
+    assert made["command"].split()[0]  # pytest's own, here
+    assert re.fullmatch(r".+, \d+ cores", made["hardware"])
     assert last.network.keys() == last.average.keys()
     assert last.trained_network().training is False
     fresh = TrainingModule(recipe, last.vocabulary).network.state_dict()
