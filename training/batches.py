@@ -60,7 +60,8 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """The batch there."""
-        return Batch(*(each.to(device) for each in self[:5]), inked=self.inked)
+        images, inputs, targets, ink, mirror = (each.to(device) for each in self[:5])
+        return Batch(images, inputs, targets, ink, mirror, self.inked)
 
     def expanded(self) -> Batch:
         """The batch of a `collate_compact` as a network sees it."""
