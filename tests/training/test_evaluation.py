@@ -129,7 +129,8 @@ def test_everything_is_read_and_scored(tmp_path: Path) -> None:
     other = Alternative("y", ("y",), 0.125, -2.0)
     answers = Answers({1: result("x + 1", 0.9), 2: result("z", 0.25, other)})
     readings = read_all(answers, samples, beam=3, nbest=2, constrain=False)  # type: ignore[arg-type]
-    assert answers.asked[0] == {"beam": 3, "nbest": 2, "constrain": False, "name": "a"}
+    asked = {"beam": 3, "nbest": 2, "constrain": False, "rescore": None, "name": "a"}
+    assert answers.asked[0] == asked
     assert readings[1] == Reading("b", ("y",), ("z",), 0.25, -0.1, (other,))
     assert readings[2].tokens == ()
     assert readings[2].problem == "c: expected ink, found none"
