@@ -18,8 +18,8 @@ from .step_model import Memory, State, StepModel
 
 _LEAST = -1e4  # as a search takes what is impossible
 _MARGIN = 0.3
-"""Of the score, which is nats a token where the length penalty is 1. On validation nine formulas are
-gained by reading all hypotheses from the end, eight within this, with less than half of the rows."""
+"""Of the score, which is nats a token where the length penalty is 1. On validation nine formulas
+are gained by reading all hypotheses from the end, eight within this, with half of the rows."""
 
 
 def rescored(
