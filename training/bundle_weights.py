@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..core.bundle import Bundle
 from ..core.errors import BundleError, CheckpointError, ParityError
 from ..core.manifest import Variant
+from ..core.preparation import rendering_of
 from .graph_weights import Array, GraphWeights, Product
 from .recipe import Recipe
 from .recipes import named
@@ -65,7 +66,7 @@ def bundle_source(bundle: Bundle) -> Source:
 
 
 def _recipe(bundle: Bundle) -> Recipe:
-    """The recipe by its name, with the model's shape as the manifest tells it.
+    """The recipe by its name, with the model's shape and the rendering as the manifest tells them.
 
     Nothing else of it is needed, so a bundle of an older version of inktex will do.
     """
@@ -76,6 +77,7 @@ def _recipe(bundle: Bundle) -> Recipe:
             "found none; start from the checkpoint that it was exported from"
         )
     recipe = named(str(told.get("name")))
+    recipe = dataclasses.replace(recipe, rendering=rendering_of(bundle.manifest.preprocessing))
     known = {each.name for each in dataclasses.fields(recipe.model)}  # type: ignore[arg-type]
     return recipe.override(
         {

@@ -181,5 +181,6 @@ def _recipe(name: str | None, start: Checkpoint | None, source: Source | None) -
         return named(name or "edge")
     if name not in (None, source.recipe.name):
         return named(str(name))
-    # of how it was trained nothing is taken over: the same recipe, as it comes
-    return dataclasses.replace(named(source.recipe.name), model=source.recipe.model)
+    # of how it was trained nothing is taken over, but the weights know formulas of one size only
+    own = source.recipe
+    return dataclasses.replace(named(own.name), model=own.model, rendering=own.rendering)

@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from inktex.core.rendering import Rendering
 from inktex.core.vocabulary import Vocabulary
 from inktex.training.allocator import KEEPING
 from inktex.training.checkpoint import Checkpoint
+from inktex.training.edge import edge
 from inktex.training.inkset import save_inkset
+from inktex.training.train_commands import _recipe
 from inktex.training.vocabulary_file import write_vocabulary
+from inktex.training.warm_start import load_source
 
 from . import synthetic
 from .command_line import SETTINGS, inktex
@@ -130,6 +134,10 @@ def test_own_data_starts_from_a_bundle(
     assert result.exit_code == 0, result.output
     assert "from edge; new: symbol_head.weight, symbol_head.bias\n" in result.output
     made = Checkpoint.load(tmp_path / "own" / "last.safetensors")
+    # the size that its weights know, not that which the recipe comes with
+    assert made.recipe.rendering == Rendering() != edge().rendering
+    own = load_source(tmp_path / "own" / "last.safetensors")
+    assert _recipe(None, None, own).rendering == Rendering()
     # what hardly learnt anything computes what the bundle computes
     images = torch.from_numpy(synthetic.bundle(tmp_path_factory).golden()["encoder.images"])
     with torch.no_grad():
