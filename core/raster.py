@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .dilation import dilated
 from .errors import InputError
 from .ink import FloatArray
 
@@ -69,7 +70,7 @@ def canonical_bitmap(strokes: Sequence[FloatArray]) -> ByteImage:
             f"{width:.4g} x {height:.4g}; check the coordinates for outliers"
         )
     placed = [(p - low).astype(np.int64) + MARGIN_BEFORE for p in points]
-    return dilate(draw_polylines(placed, int(height), int(width)))
+    return dilated(draw_polylines(placed, int(height), int(width)), 3)
 
 
 def draw_polylines(polylines: Sequence[IntArray], height: int, width: int) -> ByteImage:
@@ -104,17 +105,6 @@ def draw_polylines(polylines: Sequence[IntArray], height: int, width: int) -> By
         bitmap[pixels[:, 1], pixels[:, 0]] = 255
         first = last
     return bitmap
-
-
-def dilate(bitmap: ByteImage) -> ByteImage:
-    """Thicken by one pixel to all sides: the maximum over 3 x 3 pixels. uint8 [h, w] -> [h, w]."""
-    tall = bitmap.copy()
-    np.maximum(tall[1:], bitmap[:-1], out=tall[1:])
-    np.maximum(tall[:-1], bitmap[1:], out=tall[:-1])
-    thick = tall.copy()
-    np.maximum(thick[:, 1:], tall[:, :-1], out=thick[:, 1:])
-    np.maximum(thick[:, :-1], tall[:, 1:], out=thick[:, :-1])
-    return thick
 
 
 def _checked(strokes: Sequence[FloatArray]) -> list[FloatArray]:

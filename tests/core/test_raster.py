@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from inktex.core.dilation import dilated
 from inktex.core.errors import InputError
 from inktex.core.ink import FloatArray
-from inktex.core.raster import ByteImage, canonical_bitmap, dilate, draw_polylines
+from inktex.core.raster import ByteImage, canonical_bitmap, draw_polylines
 
 TRACE = re.compile(rb"<trace\s[^>]*>([^<]*)</trace>")
 
@@ -122,7 +123,7 @@ def test_polylines_of_one_point_and_of_none() -> None:
 
 
 def test_dilation_reaches_the_border_and_does_not_wrap() -> None:
-    np.testing.assert_array_equal(dilate(drawing("#...", "....")), drawing("##..", "##.."))
+    np.testing.assert_array_equal(dilated(drawing("#...", "...."), 3), drawing("##..", "##.."))
 
 
 points = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 30)), min_size=1, max_size=6)
