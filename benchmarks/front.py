@@ -7,7 +7,6 @@ the encoder for their drawing, a step for each token of their captions and one f
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import Bundle
 from ..core.errors import DataError
+from . import tradeoff
 from .formulas import Formula
 from .profiler.bundle_contender import BundleContender
 from .profiler.contender import Configuration, Reading
 from .profiler.single_stream import Effort, measure_streams
 from .report import MB
+from .tradeoff import Spot, unbeaten
 
 if TYPE_CHECKING:
     from ..training.inkset import Expression
@@ -139,39 +140,18 @@ def _times(passes: Sequence[Sequence[Reading]], lengths: Sequence[int]) -> tuple
 
 def front(points: Sequence[Point]) -> list[Point]:
     """Those that no other beats in accuracy and time at once, the fastest first."""
-    best: list[Point] = []
-    for point in sorted(points, key=lambda each: (each.formula_ms, -each.validation)):
-        if not best or point.validation > best[-1].validation:
-            best.append(point)
-    return best
+    best = unbeaten(points, lambda each: (each.formula_ms, -each.validation))
+    return sorted(best, key=lambda each: each.formula_ms)
 
 
 def plot(points: Sequence[Point]) -> bytes:
-    """Accuracy against time as PNG; a disc's area is the size, those on the front are joined."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 6), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    """Accuracy against time as PNG."""
     best = front(points)
-    for point in points:
-        place = (point.formula_ms, point.validation)
-        color = "tab:blue" if point in best else "tab:gray"
-        axes.scatter(*place, s=40 * point.size / MB, alpha=0.5, color=color)
-        axes.annotate(point.arm, place, fontsize=8, xytext=(6, 6), textcoords="offset points")
-    axes.plot(
-        [each.formula_ms for each in best],
-        [each.validation for each in best],
-        color="tab:blue",
-        linewidth=0.8,
+    return tradeoff.plot(
+        [Spot(each.arm, each.formula_ms, each.validation, each.size) for each in points],
+        [number for number, each in enumerate(points) if each in best],
+        "encoder and steps of a formula, INT8, one thread, ms",
     )
-    axes.set_xlabel("encoder and steps of a formula, INT8, one thread, ms")
-    axes.set_ylabel("exact on validation, %")
-    axes.grid(alpha=0.3)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    return stream.getvalue()
 
 
 def _bundle(studying: Studying, name: str, calibration: Sequence[Expression]) -> tuple[Bundle, int]:

@@ -21,6 +21,7 @@ from .profiler.contender import Configuration
 from .profiler.measurement import ratio_of
 from .profiler.single_stream import Effort, measure_streams
 from .report import MB
+from .tradeoff import unbeaten
 
 if TYPE_CHECKING:
     from ..quantization.accuracy_control import Control
@@ -288,16 +289,7 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
         assert row.total is not None
         return (-row.sets[VALIDATION]["exact"], row.total, row.size_ratio)
 
-    timed = [row for row in rows if row.total is not None]
-    return [
-        row
-        for row in timed
-        if not any(
-            costs(other) != costs(row)
-            and all(a <= b for a, b in zip(costs(other), costs(row), strict=True))
-            for other in timed
-        )
-    ]
+    return unbeaten([row for row in rows if row.total is not None], costs)
 
 
 def _runtime(target: str) -> str:

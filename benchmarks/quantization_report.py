@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..core import page
+from . import tradeoff
 from .quantization import VALIDATION, Row, header, pareto
-from .report import MB
+from .tradeoff import Spot
 
 _LAYERS_SHOWN = 12
 
@@ -18,44 +18,16 @@ _LAYERS_SHOWN = 12
 def plot(rows: Sequence[Row]) -> bytes:
     """ExpRate on validation against the time for a formula, both to float32 on the same runtime,
     as PNG; a disc's area is the size of the graphs, those that none beats are joined."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 6.5), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
     timed = [row for row in rows if row.total is not None]
-    best = sorted(pareto(rows), key=lambda row: row.total or 0)
-    for number, row in enumerate(timed, start=1):
-        place = (row.total or 0, 100 * row.sets[VALIDATION]["exact"])
-        axes.scatter(
-            *place,
-            s=40 * row.size / MB,
-            alpha=0.5,
-            color="tab:blue" if row in best else "tab:gray",
-            label=f"{number}  {row.way}, {row.size / MB:.1f} MB",
-        )
-        axes.annotate(str(number), place, fontsize=8, ha="center", va="center")
-    if timed:
-        axes.legend(
-            *axes.get_legend_handles_labels(),
-            loc="center left",
-            bbox_to_anchor=(1.0, 0.5),
-            fontsize=8,
-            markerscale=0.3,
-        )
-    axes.plot(
-        [row.total or 0 for row in best],
-        [100 * row.sets[VALIDATION]["exact"] for row in best],
-        color="tab:blue",
-        linewidth=0.8,
+    best = pareto(rows)
+    return tradeoff.plot(
+        [
+            Spot(str(row.way), row.total or 0, 100 * row.sets[VALIDATION]["exact"], row.size)
+            for row in timed
+        ],
+        [number for number, row in enumerate(timed) if row in best],
+        "time for a formula, greedy: share of float32's on the same runtime",
     )
-    axes.set_xlabel("time for a formula, greedy: share of float32's on the same runtime")
-    axes.set_ylabel("exact on validation, %")
-    axes.grid(alpha=0.3)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    return stream.getvalue()
 
 
 def write_page(
