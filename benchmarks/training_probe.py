@@ -21,7 +21,8 @@ from ..core.vocabulary import Vocabulary
 from .training_speed import PLAIN
 
 if TYPE_CHECKING:
-    from ..training.batches import Batch, TrainingStream
+    from ..training.batches import Batch
+    from ..training.stream import TrainingStream
 
 _WARM_UP = 3
 
@@ -31,12 +32,12 @@ def main(data: str, name: str, form: str, seconds: str, *settings: str) -> None:
     import torch
     from torch import nn
 
-    from ..training.batches import TrainingStream
     from ..training.inkset import load_inkset
     from ..training.precision import with_precision
     from ..training.recipe_options import pairs
     from ..training.recipes import named
     from ..training.split import split_expressions
+    from ..training.stream import TrainingStream
     from ..training.training_module import TrainingModule
 
     recipe = named(name).override(pairs(settings))

@@ -16,11 +16,11 @@ from ..core import recognizer
 from ..core.manifest import Decoding, Manifest, Variant
 from ..core.rendering import DEFAULT_RENDERING, Rendering
 from ..core.vocabulary import Vocabulary
-from .batches import evaluation_batches
 from .inkset import Expression
 from .objectives import CrossEntropy
 from .preprocessing import preprocessing
 from .recognizer import Recognizer
+from .stream import evaluation_batches
 
 
 @torch.inference_mode()

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..core.errors import InputError
 from ..core.latex_tables import PLACING
-from .batches import drawn_sizes
 from .inkset import Expression, fingerprint
+from .stream import drawn_sizes
 
 _SHOWN = 40
 _QUANTILES = {"p50": 50, "p90": 90, "p99": 99, "max": 100}

@@ -17,7 +17,6 @@ from ..core.errors import CheckpointError, DataError
 from ..core.machine import command_line, processor_name
 from ..core.vocabulary import Vocabulary
 from ..runtimes.processors import available_processors
-from .batches import TrainingStream
 from .budget import Budget
 from .budget_callback import BudgetCallback, Watch
 from .checkpoint import Checkpoint
@@ -28,6 +27,7 @@ from .precision import with_precision
 from .pretrained_encoder import load_encoder
 from .processes import Processes, say
 from .recipe import Optimisation, Recipe
+from .stream import TrainingStream
 from .training_module import StreamDataset, TrainingModule, loader
 from .warm_start import Source, grown, transfer
 

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..core.vocabulary import Vocabulary
-from .batches import Batch, TrainingStream
+from .batches import Batch
 from .fake_quantization import make_quantization_aware
 from .optimisation import MovingAverage, optimizer_of
 from .recipe import Recipe
+from .stream import TrainingStream
 
 
 class StreamDataset(IterableDataset[tuple[int, Batch]]):

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ..core.rendering import DEFAULT_RENDERING, Rendering
 from .augmentation import Augmentation
-from .batches import INK_THRESHOLD, Buckets, draw, drawn_sizes
+from .batches import INK_THRESHOLD, draw
 from .inkset import Expression
 from .recognizer import STRIDE
+from .stream import Buckets, drawn_sizes
 
 
 class View(NamedTuple):

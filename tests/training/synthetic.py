@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from inktex.core.bundle import Bundle
 from inktex.core.vocabulary import Vocabulary
+from inktex.training.batches import draw
 from inktex.training.checkpoint import Checkpoint, Progress
 from inktex.training.edge import EdgeModel
 from inktex.training.inkset import Expression
@@ -98,6 +99,21 @@ def expressions(count: int) -> list[Expression]:
     """The first `count` formulas; every other one names one of four writers."""
     return [
         expression(number, f"writer-{number % 8}" if number % 2 else "") for number in range(count)
+    ]
+
+
+def images(count: int) -> list[Expression]:
+    """The made formulas as images, as an import of images gives them."""
+    return [
+        Expression(
+            f"image-{number}",
+            each.writer,
+            each.caption,
+            (),
+            ((),) * len(each.caption),
+            draw(each).image,
+        )
+        for number, each in enumerate(expressions(count))
     ]
 
 

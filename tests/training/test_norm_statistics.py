@@ -5,8 +5,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from inktex.training.batches import TrainingStream
 from inktex.training.norm_statistics import measure_norms
+from inktex.training.stream import TrainingStream
 from inktex.training.transformer_recognizer import TransformerRecognizer
 from inktex.training.two_scale_encoder import ConvNorm
 

@@ -16,12 +16,12 @@ from torch import nn
 from inktex.core.errors import CheckpointError, DataError, VocabularyError
 from inktex.core.vocabulary import Vocabulary
 from inktex.training import trainer
-from inktex.training.batches import TrainingStream
 from inktex.training.budget import Budget
 from inktex.training.budget_callback import LAST
 from inktex.training.checkpoint import Checkpoint
 from inktex.training.optimisation import learning_rate
 from inktex.training.recipe import Recipe
+from inktex.training.stream import TrainingStream
 from inktex.training.training_module import TrainingModule, seed_step
 from inktex.training.warm_start import Source, load_source
 

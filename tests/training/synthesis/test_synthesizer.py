@@ -8,10 +8,10 @@ import pytest
 
 from inktex.core.latex import normalize
 from inktex.core.latex_tables import PLACING
-from inktex.training.batches import drawn_sizes
 from inktex.training.data_import import import_data
 from inktex.training.import_settings import ImportSettings
 from inktex.training.inkset import Expression
+from inktex.training.stream import drawn_sizes
 from inktex.training.synthesis.captions import Writing
 from inktex.training.synthesis.synthesizer import Synthesizer
 
