@@ -50,8 +50,10 @@ class Batch(NamedTuple):
     inked: int | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The batch there."""
-        images, inputs, targets, ink, mirror = (each.to(device) for each in self[:5])
+        """The batch there. To CUDA its copy is under way, which what is computed of it awaits."""
+        images, inputs, targets, ink, mirror = (
+            each.to(device, non_blocking=device.type == "cuda") for each in self[:5]
+        )
         return Batch(images, inputs, targets, ink, mirror, self.inked)
 
     def expanded(self) -> Batch:

@@ -172,8 +172,11 @@ def restore_optimizer(
     for path, tensor in tensors.items():
         key, _, name = path.partition("/")
         parameter = parameters[name]
-        # as the optimiser made them: counters on the processor, the rest beside the weights
+        # as the optimiser made them: counters on the processor, but for those of an optimiser of
+        # one launch; the rest beside the weights
         restored = tensor.clone()
+        if optimizer.defaults.get("fused"):
+            restored = restored.to(parameter.device)
         if tensor.ndim:
             restored = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
         optimizer.state[parameter][key] = restored

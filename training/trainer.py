@@ -143,7 +143,6 @@ def train(
             precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
             max_epochs=1,
             accumulate_grad_batches=settings.accumulate,
-            gradient_clip_val=settings.gradient_clip,
             callbacks=[callback],
             enable_checkpointing=False,
             enable_progress_bar=False,

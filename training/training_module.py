@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import lightning
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..core.vocabulary import Vocabulary
@@ -97,6 +97,15 @@ class TrainingModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return optimizer_of(self.network, self.settings)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By the norm of all. Lightning's own would refuse an optimiser of one launch."""
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
 
 
 def seed_step(device: torch.device, seed: int, number: int) -> None:
