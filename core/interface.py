@@ -8,7 +8,10 @@ from typing import cast
 
 from .fields import Fields
 
-DYNAMIC_AXES = ("batch", "height", "width", "cells", "rows", "columns", "beams", "length")
+ALL_CELLS = "all_cells"
+DYNAMIC_AXES = (
+    *("batch", "height", "width", "cells", ALL_CELLS, "rows", "columns", "beams", "length"),
+)
 """The names an axis of unknown size may have in a `TensorSpec`."""
 
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
@@ -74,7 +77,10 @@ class Interface:
 
     The memory of an image is all of the encoder's outputs; the step takes inputs of the same
     names. A cell of the memory is one position of the feature map; the step depends neither on
-    the number of cells nor on their order, so cells that `memory_bias` masks may be left out.
+    the number of cells nor on their order, so cells that `memory_bias` masks may be left out: by
+    whoever runs the graphs, or by the encoder. An encoder that does so gives a bias of all cells,
+    whose axis is then `ALL_CELLS`, and the rest of those that an image of the batch leaves
+    unmasked (of all where there is none); that bias is to be cut down for the step.
 
     Attributes:
         image: encoder input, float32 `[batch, 1, height, width]`, ink = 1, paper = 0.

@@ -16,7 +16,7 @@ from ..training.checkpoint import Checkpoint
 from ..training.objectives import AlignedCrossEntropy
 from ..training.preprocessing import PADDING_PX, preprocessing
 from .golden import golden_arrays
-from .graphs import EncoderGraph, StepGraph
+from .graphs import InkedEncoderGraph, StepGraph
 from .targets import GraphSource, example_inputs, variants_for
 from .to_onnx import to_onnx
 
@@ -54,11 +54,11 @@ def export_bundle(
             f"is, found a recognizer of {checkpoint.recipe.name}; leave it out"
         )
     network = checkpoint.trained_network()
-    encoder, step = EncoderGraph(network), StepGraph(network)
     interface = network.interface()
     prepared = preprocessing(checkpoint.recipe.rendering, padding_px)
-    encoder_model = to_onnx(encoder, example_inputs(interface.encoder), interface.encoder)
-    step_model = to_onnx(step, example_inputs(interface.step), interface.step)
+    inked = InkedEncoderGraph(network)
+    encoder_model = to_onnx(inked, example_inputs(interface.encoder), interface.encoder)
+    step_model = to_onnx(StepGraph(network), example_inputs(interface.step), interface.step)
     variants, graphs = variants_for(
         targets, GraphSource(encoder_model, step_model, interface, network.max_length, network)
     )
@@ -74,7 +74,7 @@ def export_bundle(
     )
     files: dict[str, bytes | Path] = {
         **graphs,
-        "golden.npz": golden_npz(golden_arrays(encoder, step, checkpoint.vocabulary, prepared)),
+        "golden.npz": golden_npz(golden_arrays(network, checkpoint.vocabulary, prepared)),
     }
     return write_bundle(path, manifest, files)
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ..core.manifest import Preprocessing
 from ..core.preparation import prepare_image
 from ..core.vocabulary import Vocabulary
-from .graphs import EncoderGraph, StepGraph, read_greedily
+from ..training.recognizer import Recognizer
+from .graphs import EncoderGraph, InkedEncoderGraph, StepGraph, read_greedily
 
 STEPS = 6
 
@@ -33,18 +34,20 @@ def golden_image(preprocessing: Preprocessing) -> NDArray[np.float32]:
 
 @torch.inference_mode()
 def golden_arrays(
-    encoder: EncoderGraph, step: StepGraph, vocabulary: Vocabulary, preprocessing: Preprocessing
+    network: Recognizer, vocabulary: Vocabulary, preprocessing: Preprocessing
 ) -> dict[str, NDArray[Any]]:
-    """What torch computes in float32: the encoder's input and outputs, the first steps of greedy
-    search, and all tokens that it writes.
+    """What torch computes in float32: the encoder's input and outputs, as of `InkedEncoderGraph`,
+    the first steps of greedy search, and all tokens that it writes.
 
     Returns:
         `encoder.<tensor>`, `step.<n>.tokens`, `step.<n>.log_probs`, and `greedy` (int64 tokens).
     """
     images = torch.from_numpy(golden_image(preprocessing))
-    reading = read_greedily(encoder, step, images, vocabulary)
+    reading = read_greedily(EncoderGraph(network), StepGraph(network), images, vocabulary)
     arrays: dict[str, NDArray[Any]] = {"encoder.images": images.numpy()}
-    for spec, tensor in zip(encoder.network.interface().memory, reading.memory, strict=True):
+    # what nobody looks at would take most of the room
+    memory = InkedEncoderGraph(network)(images)
+    for spec, tensor in zip(network.interface().memory, memory, strict=True):
         arrays[f"encoder.{spec.name}"] = tensor.numpy()
     inputs = [vocabulary.sos, *reading.tokens]
     for number, log_probs in enumerate(reading.log_probs[:STEPS]):

@@ -32,6 +32,17 @@ class EncoderGraph(nn.Module):
         return tuple(self.network.encode(images))
 
 
+class InkedEncoderGraph(EncoderGraph):
+    """Images to the memory of those cells that hold ink, which spares the other products.
+
+    images float32 [batch, 1, height, width], ink 1 on 0, sides multiples of 16 -> the fields of
+    the memory, of the cells that hold ink in an image of the batch; the bias is of all cells
+    """
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.network.encode_inked(images))
+
+
 class StepGraph(nn.Module):
     """One step of the decoder for all beams of one image.
 

@@ -15,7 +15,7 @@ from ..core.progress import Progress
 from ..core.recognizer import prepare_image, read_plainly
 from ..core.step_model import StepModel
 from ..core.vocabulary import Vocabulary
-from ..runtimes.graph_model import Arrays, Graphs
+from ..runtimes.graph_model import Arrays, Graphs, compact_memories
 from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression
 from ..training.recognizer import STRIDE
@@ -52,9 +52,13 @@ def compare_with_torch(
         images = _scribble(rng, batch, height, width)
         with torch.inference_mode():
             reference = [part.numpy() for part in encoder(torch.from_numpy(images))]
-        found = graphs.encoder({"images": images})
-        errors.add_all(found, reference)
-        memory = {name: array[:1] for name, array in found.items()}
+        interface = bundle.manifest.interface
+        names = [each.name for each in interface.memory]
+        memories = compact_memories(interface, graphs.encoder({"images": images}))
+        references = compact_memories(interface, dict(zip(names, reference, strict=True)))
+        for one, other in zip(memories, references, strict=True):
+            errors.add_all(one.arrays, list(other.arrays.values()))
+        memory = memories[0].arrays
         _compare_steps(bundle, graphs, step, memory, beams, steps, rng, errors)
     return ParityReport(
         told(bundle, variant),
@@ -71,9 +75,13 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
     golden = bundle.golden()
     graphs = graphs_of(bundle, variant)
     errors = Differences()
-    memory = graphs.encoder({"images": golden["encoder.images"]})
+    interface = bundle.manifest.interface
+    known = {each.name: golden[f"encoder.{each.name}"] for each in interface.memory}
+    [reference] = compact_memories(interface, known)
+    [found] = compact_memories(interface, graphs.encoder({"images": golden["encoder.images"]}))
+    memory = found.arrays
     for name, array in memory.items():
-        errors.add(name, array, golden[f"encoder.{name}"])
+        errors.add(name, array, reference.arrays[name])
     state = _initial_state(bundle, memory, 1, bundle.manifest.decoding.max_length)
     vocabulary = bundle.manifest.vocabulary
     wanted = golden["greedy"].tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 
+import numpy as np
 import onnx
 
 from ..core.errors import ExportError
@@ -20,9 +21,37 @@ def to_tensorrt(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ExportError: the graph cannot be written so, or TensorRT does not take it.
     """
-    half = to_float16(model)
+    half = to_float16(with_all_cells(model))
     ask_the_parser(half)
     return half
+
+
+def with_all_cells(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph, whose shapes do not depend on what is in the images: what would choose the
+    cells with ink chooses all, the others masked by the bias as ever."""
+    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    nodes: list[onnx.NodeProto] = []
+    for node in copy.graph.node:
+        if node.op_type == "NonZero":
+            nodes += _all_in_order(node.input[0], node.output[0])
+            for name, value in (("cells_from", 0), ("cells_by", 1), ("cells_axis", [0])):
+                constant = onnx.numpy_helper.from_array(np.array(value, np.int64), name)
+                copy.graph.initializer.append(constant)
+        else:
+            nodes.append(node)
+    del copy.graph.node[:]
+    copy.graph.node.extend(nodes)
+    return copy
+
+
+def _all_in_order(mask: str, numbers: str) -> list[onnx.NodeProto]:
+    """What gives `NonZero` of a mask [n], all of which is true."""
+    make = onnx.helper.make_node
+    return [
+        make("Size", [mask], ["cells_count"]),
+        make("Range", ["cells_from", "cells_count", "cells_by"], ["cells_in_order"]),
+        make("Unsqueeze", ["cells_in_order", "cells_axis"], [numbers]),
+    ]
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:

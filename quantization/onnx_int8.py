@@ -166,7 +166,8 @@ def dynamic_int8(
     kept: Collection[str] = (),
     operators: Collection[str] = DYNAMIC_OPERATORS,
 ) -> onnx.ModelProto:
-    """A graph whose weights are 8-bit, and whose activations become so while it runs.
+    """A graph whose weights are 8-bit, and whose activations become so while it runs; tables of
+    which rows are taken have 16 bits.
 
     Args:
         model: not yet quantised.
@@ -193,7 +194,39 @@ def dynamic_int8(
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         )
-        return onnx.load(folder / "int8.onnx")
+        return with_half_tables(onnx.load(folder / "int8.onnx"))
+
+
+def with_half_tables(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph with float32 tables that `Gather` alone reads (an embedding, say) in float16:
+    half of the size, and a row is soon widened."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    widened: dict[str, onnx.NodeProto] = {}
+    for tensor in model.graph.initializer:
+        taken = readers.get(tensor.name, [])
+        if (
+            tensor.data_type != onnx.TensorProto.FLOAT
+            or len(tensor.dims) != 2
+            or any(node.op_type != "Gather" for node in taken)
+        ):
+            continue
+        half = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(half, tensor.name))
+        for node in taken:
+            row, node.output[0] = node.output[0], f"{node.output[0]}_half"
+            widened[node.output[0]] = onnx.helper.make_node(
+                "Cast", [node.output[0]], [row], to=onnx.TensorProto.FLOAT
+            )
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    for node in nodes:
+        model.graph.node.append(node)
+        if node.output[0] in widened:
+            model.graph.node.append(widened[node.output[0]])
+    return model
 
 
 def _nodes(model: onnx.ModelProto, operators: Collection[str], kept: Collection[str]) -> list[str]:

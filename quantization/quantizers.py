@@ -18,7 +18,7 @@ from ..export.graphs import EncoderGraph, StepGraph
 from ..export.targets import coreml_variant, example_inputs, limits_of
 from ..export.to_executorch import to_executorch
 from ..export.to_openvino import openvino_files, to_openvino
-from ..export.to_tensorrt import ask_the_parser, to_float16, to_tensorrt
+from ..export.to_tensorrt import ask_the_parser, to_float16, to_tensorrt, with_all_cells
 from . import coreml_weights, executorch_int8
 from .nncf_int8 import nncf_int8
 from .onnx_int8 import (
@@ -191,7 +191,9 @@ def _tensorrt(source: QuantizationSource) -> Quantizer:
     manifest = source.bundle.manifest
 
     def make(kept: Collection[str]) -> tuple[Variant, Files]:
-        encoder = static_int8(source.encoder, source.ranges(SYMMETRIC.symmetric), SYMMETRIC, kept)
+        encoder = with_all_cells(
+            static_int8(source.encoder, source.ranges(SYMMETRIC.symmetric), SYMMETRIC, kept)
+        )
         ask_the_parser(encoder)
         limits = limits_of(manifest.interface, manifest.decoding.max_length)
         names = ("encoder.int8.tensorrt.onnx", "step.int8.tensorrt.onnx")

@@ -165,13 +165,7 @@ class GraphModel:
         outputs = {
             name: self.store.get(array) for name, array in self.graphs.encoder(given).items()
         }
-        memories = [
-            compact_memory(
-                self.interface,
-                {name: array[number : number + 1] for name, array in outputs.items()},
-            )
-            for number in range(len(images))
-        ]
+        memories = compact_memories(self.interface, outputs)
         for memory in memories:
             self._check(**{name: size for name, size in memory.sizes.items() if name != "batch"})
         return [
@@ -328,27 +322,52 @@ def longest(manifest: Manifest) -> int:
     return min([manifest.decoding.max_length, *fixed])
 
 
-def compact_memory(interface: Interface, arrays: Mapping[str, NDArray[Any]]) -> GraphMemory:
-    """The memory of one image without the cells that are masked: three to five times smaller.
+def compact_memories(interface: Interface, arrays: Mapping[str, NDArray[Any]]) -> list[GraphMemory]:
+    """The memory of each image without the cells that are masked: three to five times smaller.
 
     Args:
-        arrays: the outputs of the encoder, batch 1.
+        arrays: the outputs of the encoder for a batch; what has an axis "cells" is of all cells,
+            or of those that an image of the batch leaves unmasked.
     """
-    kept = None
-    if interface.memory_bias and any(spec.axis("cells") is not None for spec in interface.memory):
-        allowed = arrays[interface.memory_bias].reshape(-1) > _MASKED
-        if allowed.any() and not allowed.all():
-            kept = allowed
+    count = len(next(iter(arrays.values())))
+    if not interface.memory_bias:
+        return [_memory_of(interface, arrays, number, None, None) for number in range(count)]
+    allowed = arrays[interface.memory_bias].reshape(count, -1) > _MASKED
+    left = allowed.any(axis=0)
+    if not left.any():
+        left = ~left
+    # of an image without ink nothing may be attended to, and something must be
+    kept = [each if each.any() else left for each in allowed]
+    return [_memory_of(interface, arrays, number, kept[number], left) for number in range(count)]
+
+
+def _memory_of(
+    interface: Interface,
+    arrays: Mapping[str, NDArray[Any]],
+    number: int,
+    kept: NDArray[np.bool_] | None,
+    left: NDArray[np.bool_] | None,
+) -> GraphMemory:
+    """The memory of one image of a batch.
+
+    Args:
+        kept, left: bool `[cells]`, which cells the image keeps, and which the encoder may have
+            left of the batch; None where no cell may be left out.
+    """
     found: Arrays = {}
     sizes: dict[str, int] = {}
     for spec in interface.memory:
-        array, axis = arrays[spec.name], spec.axis("cells")
-        if axis is not None and kept is not None:
-            array = np.compress(kept, array, axis=axis)
+        array = arrays[spec.name][number : number + 1]
+        shape = interface.step[spec.name].shape
+        if kept is not None and left is not None and "cells" in shape:
+            axis = shape.index("cells")
+            chosen = kept if array.shape[axis] == len(kept) else kept[left]
+            if not chosen.all():
+                array = np.compress(chosen, array, axis=axis)
         found[spec.name] = np.ascontiguousarray(array)
         sizes |= {
             name: size
-            for name, size in zip(spec.shape, array.shape, strict=True)
+            for name, size in zip(shape, array.shape, strict=True)
             if isinstance(name, str)
         }
-    return GraphMemory(found, sizes, kept)
+    return GraphMemory(found, sizes, None if kept is None or kept.all() else kept)

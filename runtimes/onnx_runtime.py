@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..core.attention import coverage_states, on_all_cells
 from ..core.bundle import Bundle, Interface, Variant
 from ..core.errors import BundleError, RuntimeUnavailable
-from .graph_model import Watch, compact_memory, longest
+from .graph_model import Watch, compact_memories, longest
 from .onnx_session import loaded_library, open_session
 from .onnx_state import Buffers, OrtMemory, OrtState, places_of
 from .processors import checked_threads
@@ -86,14 +86,15 @@ class OnnxRuntimeModel:
             binding.bind_output(tensor.name, "cpu")
         self._run_encoder(binding)
         outputs = [output.numpy() for output in binding.get_outputs()]
-        memories = []
-        for number in range(len(images)):
-            one = [array[number : number + 1] for array in outputs]
-            names = [spec.name for spec in self.interface.memory]
-            found = compact_memory(self.interface, dict(zip(names, one, strict=True)))
-            values = {name: self.value(array) for name, array in found.arrays.items()}
-            memories.append(OrtMemory(values, found.sizes, found.kept))
-        return memories
+        names = [spec.name for spec in self.interface.memory]
+        return [
+            OrtMemory(
+                {name: self.value(array) for name, array in found.arrays.items()},
+                found.sizes,
+                found.kept,
+            )
+            for found in compact_memories(self.interface, dict(zip(names, outputs, strict=True)))
+        ]
 
     def start(self, memory: OrtMemory, beams: int) -> OrtState:
         """The state before the first token: zeros, for `beams` hypotheses."""

@@ -67,7 +67,9 @@ class GraphWeights:
             each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer
         }
         self._values: dict[str, Array] = {
-            name: array for name, array in self._raw.items() if array.dtype == np.float32
+            name: array.astype(np.float32)
+            for name, array in self._raw.items()
+            if array.dtype in (np.float32, np.float16)
         }
         self._names = {name: name for name in self._values}
         self._followers: dict[str, list[Any]] = {}

@@ -33,6 +33,12 @@ class Recognizer(nn.Module):
         shape depends on what is in the images."""
         raise NotImplementedError
 
+    def encode_inked(self, images: Tensor) -> Any:
+        """As `encode`, for runtimes that take shapes from what is in the images: where there is a
+        bias, it is of all cells, but the rest only of those that an image of the batch leaves
+        unmasked, in their order; of all where there is none."""
+        return self.encode(images)
+
     def remember(self, images: Tensor) -> Any:
         """images [b, 1, h, w] -> a memory that reads the same as that of `encode`, but may leave
         out cells that nobody may look at."""

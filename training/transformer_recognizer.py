@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.attention import COVERAGE
-from ..core.interface import GraphSpec, Interface, StateSpec, TensorSpec
+from ..core.interface import ALL_CELLS, GraphSpec, Interface, StateSpec, TensorSpec
 from .batches import INK_THRESHOLD
 from .recognizer import Recognizer
 from .transformer_decoder import MASKED, CoverageTransformer, Memory, State, grid_encoding
@@ -104,6 +104,13 @@ class TransformerRecognizer(Recognizer):
         cells = self.all_cells(images)
         return self.decoder.remember(cells.features, cells.places, cells.bias)
 
+    def encode_inked(self, images: Tensor) -> Memory:
+        cells = self.all_cells(images)
+        inked = (cells.bias == 0).any(dim=0)
+        index = (inked | ~inked.any()).nonzero().squeeze(1)
+        features = cells.features.index_select(1, index)
+        return self.decoder.remember(features, cells.places.index_select(1, index), cells.bias)
+
     def remember(self, images: Tensor) -> Memory:
         """images [b, 1, h, w] -> memory of the cells with ink"""
         cells = self.inked_cells(images)
@@ -131,11 +138,11 @@ class TransformerRecognizer(Recognizer):
         def each(name: str, *shape: int | str) -> tuple[TensorSpec, ...]:
             return tuple(tensor(f"{name}_{number}", *shape) for number in range(layers))
 
-        def remembered(batch: int | str) -> tuple[TensorSpec, ...]:
+        def remembered(batch: int | str, biased: str) -> tuple[TensorSpec, ...]:
             return (
                 *each("memory_keys", batch, *memory),
                 *each("memory_values", batch, *memory),
-                tensor("memory_bias", batch, "cells"),
+                tensor("memory_bias", batch, biased),
             )
 
         def state(prefix: str = "") -> tuple[TensorSpec, ...]:
@@ -148,13 +155,13 @@ class TransformerRecognizer(Recognizer):
         return Interface(
             encoder=GraphSpec(
                 inputs=(tensor("images", "batch", 1, "height", "width"),),
-                outputs=remembered("batch"),
+                outputs=remembered("batch", ALL_CELLS),
             ),
             step=GraphSpec(
                 inputs=(
                     TensorSpec("tokens", "int64", ("beams",)),
                     TensorSpec("position", "int64", (1,)),
-                    *remembered(1),
+                    *remembered(1, "cells"),
                     *state(),
                 ),
                 outputs=(tensor("log_probs", "beams", vocabulary), *state("next_")),

@@ -12,7 +12,7 @@ from inktex.core.bundle import Bundle
 from inktex.core.errors import BundleError
 from inktex.core.rendering import MARGIN_PX, PEN_PX, SYMBOL_PX
 from inktex.export.checkpoint_bundle import WEIGHTS_LICENCE, export_bundle
-from inktex.export.graphs import EncoderGraph, StepGraph
+from inktex.export.graphs import InkedEncoderGraph, StepGraph
 from inktex.export.plain_graphs import graphs_of
 from inktex.export.to_onnx import check_interface
 from inktex.runtimes import load
@@ -65,7 +65,7 @@ def test_the_encoder_takes_any_batch_and_size(
     images *= images > 0.9
     found = graphs_of(bundle, bundle.manifest.variants[0]).encoder({"images": images})
     with torch.inference_mode():
-        expected = EncoderGraph(checkpoint.trained_network())(torch.from_numpy(images))
+        expected = InkedEncoderGraph(checkpoint.trained_network())(torch.from_numpy(images))
     for (name, array), tensor in zip(found.items(), expected, strict=True):
         assert array.shape[0] == batch, name
         np.testing.assert_allclose(array, tensor.numpy(), atol=2e-4, err_msg=name)

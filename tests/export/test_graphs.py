@@ -8,7 +8,7 @@ from torch import nn
 from inktex.core.interface import interface_problems
 from inktex.core.rendering import Rendering, render_ink
 from inktex.export.golden import STEPS, golden_arrays, golden_image
-from inktex.export.graphs import EncoderGraph, StepGraph, folded, read_greedily
+from inktex.export.graphs import EncoderGraph, InkedEncoderGraph, StepGraph, folded, read_greedily
 from inktex.training.batches import collate, draw
 from inktex.training.decoding import greedy_captions
 from inktex.training.preprocessing import preprocessing
@@ -68,10 +68,24 @@ def test_greedy_search_in_the_graphs_is_that_of_the_training() -> None:
         )
 
 
+def test_only_cells_with_ink_are_remembered() -> None:
+    """Those that an image of the batch has ink in, in their order; all of blank paper."""
+    net = network()
+    images = torch.zeros(2, 1, 32, 48)
+    with torch.inference_mode():
+        blank, all_blank = InkedEncoderGraph(net)(images), EncoderGraph(net)(images)
+        images[0, 0, 3, 3:21] = 1.0  # cells 0 to 2
+        images[1, 0, 9, 17] = 1.0  # cell 8
+        inked, whole = InkedEncoderGraph(net)(images), EncoderGraph(net)(images)
+    for one, other, every, each in zip(blank, all_blank, inked, whole, strict=True):
+        torch.testing.assert_close(one, other)
+        expected = each if each.ndim == 2 else each[:, :, [0, 1, 2, 8]]
+        torch.testing.assert_close(every, expected)
+
+
 def test_golden_arrays_are_what_torch_computes() -> None:
     net, words = network(), vocabulary()
-    encoder, step = EncoderGraph(net), StepGraph(net)
-    arrays = golden_arrays(encoder, step, words, PREPROCESSING)
+    arrays = golden_arrays(net, words, PREPROCESSING)
     image = arrays["encoder.images"]
     np.testing.assert_array_equal(image, golden_image(PREPROCESSING))
     assert image.dtype == np.float32
@@ -79,8 +93,11 @@ def test_golden_arrays_are_what_torch_computes() -> None:
     assert image.max() == 1.0
     with torch.inference_mode():
         memory = net.encode(torch.from_numpy(image))
+    inked = memory.bias[0] == 0
+    assert 0 < inked.sum() < len(inked)
     for spec, tensor in zip(net.interface().memory, memory, strict=True):
-        np.testing.assert_allclose(arrays[f"encoder.{spec.name}"], tensor, atol=1e-4)
+        kept = tensor if tensor.ndim == 2 else tensor[:, :, inked]
+        np.testing.assert_allclose(arrays[f"encoder.{spec.name}"], kept, atol=1e-4)
     state = net.decoder.start(memory, 1)
     tokens = [words.sos, *arrays["greedy"].tolist()]
     for number in range(STEPS):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
 from inktex.core.bundle import Bundle
+from inktex.export.to_tensorrt import with_all_cells
 
 SOS, EOS = 1, 2
 Arrays = dict[str, NDArray[Any]]
@@ -19,7 +21,8 @@ class PlainModel:
 
     def __init__(self, bundle: Bundle) -> None:
         variant = bundle.variant("onnxruntime")
-        self.encoder = onnxruntime.InferenceSession(bundle.read(variant.encoder))
+        encoder = with_all_cells(onnx.load_from_string(bundle.read(variant.encoder)))
+        self.encoder = onnxruntime.InferenceSession(encoder.SerializeToString())
         self.decoder = onnxruntime.InferenceSession(bundle.read(variant.step))
         self.length = bundle.manifest.decoding.max_length
         self.interface = bundle.manifest.interface

@@ -17,6 +17,7 @@ from inktex.runtimes.graph_model import (
     GraphModel,
     Graphs,
     GraphState,
+    compact_memories,
     longest,
 )
 
@@ -116,3 +117,29 @@ def test_a_decoder_without_coverage_says_so(tiny_manifest: Manifest) -> None:
     state = GraphState({"hidden": np.zeros((1, 2), np.float32)}, 0, memory)
     with pytest.raises(BundleError, match=r"expected .* a state named 'coverage'"):
         model.coverage(state)
+
+
+def test_the_memory_is_that_of_the_cells_with_ink(tiny_manifest: Manifest) -> None:
+    """Whether the encoder left the others out or not; of an image without ink something is left."""
+    masked = np.array([[0, -1e4, -1e4, 0, -1e4], [-1e4, -1e4, 0, 0, -1e4], [-1e4] * 5])
+    keys = np.arange(3 * 2 * 5 * 4.0).reshape(3, 1, 2, 5, 4)
+    whole = {"memory_keys": keys, "memory_values": -keys, "memory_bias": masked}
+    left = [0, 2, 3]
+    inked = {**whole, "memory_keys": keys[:, :, :, left], "memory_values": -keys[:, :, :, left]}
+    kept = [[0, 3], [2, 3], left]
+    for arrays in (whole, inked):
+        memories = compact_memories(tiny_manifest.interface, arrays)
+        for number, (memory, cells) in enumerate(zip(memories, kept, strict=True)):
+            assert memory.sizes["cells"] == len(cells)
+            assert memory.kept is not None
+            assert np.flatnonzero(memory.kept).tolist() == cells
+            np.testing.assert_array_equal(
+                memory.arrays["memory_keys"], keys[number : number + 1, :, :, cells]
+            )
+            np.testing.assert_array_equal(
+                memory.arrays["memory_bias"], masked[number : number + 1, cells]
+            )
+    blank = {name: array[2:] for name, array in whole.items()}
+    [memory] = compact_memories(tiny_manifest.interface, blank)
+    assert memory.kept is None
+    assert memory.sizes["cells"] == 5

@@ -176,8 +176,9 @@ export class Recognizer {
     const kept = [...bias.keys()].filter((cell) => bias[cell] > MASKED);
     if (!kept.length) return outputs;
     return Object.fromEntries(names.encoder.outputs.map((spec) => {
-      const axis = spec.shape.indexOf("cells"), tensor = outputs[spec.name];
-      return [spec.name, axis < 0 ? tensor : this.taken(tensor, axis, kept)];
+      const axis = spec.shape.findIndex((size) => ["cells", "all_cells"].includes(size));
+      const tensor = outputs[spec.name], whole = axis >= 0 && tensor.dims[axis] === bias.length;
+      return [spec.name, whole ? this.taken(tensor, axis, kept) : tensor];
     }));
   }
 
