@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import chain, count
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from ..core.interface import TensorSpec
 from .graph_model import FIRST_LENGTH
 
 if TYPE_CHECKING:
@@ -157,34 +157,45 @@ class Buffers:
 
     def _zeros(self) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
         """New buffers for both slots."""
+        interface = self.model.interface
+        shapes = self._shapes(self._capacity)
         one = [
-            np.zeros(int(np.prod(self._shape(spec, self._capacity))), spec.dtype)
-            for spec in self._specs
+            np.zeros(prod(shape), interface.step[state.input].dtype)
+            for state, shape in zip(interface.state, shapes, strict=True)
         ]
-        states = self.model.interface.state
         other = [
             array if state.in_place else np.zeros_like(array)
-            for state, array in zip(states, one, strict=True)
+            for state, array in zip(interface.state, one, strict=True)
         ]
         return one, other
 
-    @property
-    def _specs(self) -> list[TensorSpec]:
+    def _shapes(self, beams: int) -> list[tuple[int, ...]]:
+        """Of the tensors of the state."""
         interface = self.model.interface
-        return [interface.step[state.input] for state in interface.state]
-
-    def _shape(self, spec: TensorSpec, beams: int) -> tuple[int, ...]:
         sizes = {**self.memory.sizes, "beams": beams, "length": self.length}
-        return tuple(size if isinstance(size, int) else sizes[size] for size in spec.shape)
+        return [
+            tuple(
+                size if isinstance(size, int) else sizes[size]
+                for size in interface.step[state.input].shape
+            )
+            for state in interface.state
+        ]
 
     def _make_views(self, beams: int) -> Views:
         model, interface = self.model, self.model.interface
+        shapes = self._shapes(beams)
         arrays: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
+        values: tuple[list[Any], list[Any]] = ([], [])
         for slot in (0, 1):
-            for spec, flat in zip(self._specs, self._flat[slot], strict=True):
-                shape = self._shape(spec, beams)
-                arrays[slot].append(flat[: int(np.prod(shape))].reshape(shape))
-        values = [[model.value(array) for array in arrays[slot]] for slot in (0, 1)]
+            for number, state in enumerate(interface.state):
+                if slot and state.in_place:
+                    arrays[slot].append(arrays[0][number])
+                    values[slot].append(values[0][number])
+                    continue
+                shape = shapes[number]
+                array = self._flat[slot][number][: prod(shape)].reshape(shape)
+                arrays[slot].append(array)
+                values[slot].append(model.value(array))
         tokens = np.zeros(beams, np.int64)
         position = np.zeros(1, np.int64)
         dtype = interface.step[interface.log_probs].dtype

@@ -271,10 +271,15 @@ class Recognizer {
     if (kept.empty()) return memory;
     for (const Json& spec : names.at("encoder").at("outputs")) {
       const Json& shape = spec.at("shape");
-      const auto cells = std::find(shape.begin(), shape.end(), "cells");
+      const auto cells = std::find_if(shape.begin(), shape.end(), [](const Json& size) {
+        return size == "cells" || size == "all_cells";
+      });
       if (cells == shape.end()) continue;
       Ort::Value& tensor = memory.at(spec.at("name"));
-      tensor = taken(tensor, cells - shape.begin(), kept);
+      const std::size_t axis = cells - shape.begin();
+      // the encoder may have left them out itself, but for the bias
+      if (tensor.GetTensorTypeAndShapeInfo().GetShape()[axis] != count) continue;
+      tensor = taken(tensor, axis, kept);
     }
     return memory;
   }
