@@ -29,7 +29,8 @@ def to_tensorrt(model: onnx.ModelProto) -> onnx.ModelProto:
 def with_all_cells(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph, whose shapes do not depend on what is in the images: what would choose the
     cells with ink chooses all, the others masked by the bias as ever."""
-    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
     nodes: list[onnx.NodeProto] = []
     for node in copy.graph.node:
         if node.op_type == "NonZero":

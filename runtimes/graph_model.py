@@ -332,13 +332,15 @@ def compact_memories(interface: Interface, arrays: Mapping[str, NDArray[Any]]) -
     count = len(next(iter(arrays.values())))
     if not interface.memory_bias:
         return [_memory_of(interface, arrays, number, None, None) for number in range(count)]
-    allowed = arrays[interface.memory_bias].reshape(count, -1) > _MASKED
-    left = allowed.any(axis=0)
+    allowed: NDArray[np.bool_] = arrays[interface.memory_bias].reshape(count, -1) > _MASKED
+    left: NDArray[np.bool_] = np.any(allowed, axis=0)
     if not left.any():
-        left = ~left
+        left = np.ones_like(left)
     # of an image without ink nothing may be attended to, and something must be
-    kept = [each if each.any() else left for each in allowed]
-    return [_memory_of(interface, arrays, number, kept[number], left) for number in range(count)]
+    return [
+        _memory_of(interface, arrays, number, each if each.any() else left, left)
+        for number, each in enumerate(allowed)
+    ]
 
 
 def _memory_of(
