@@ -9,9 +9,8 @@ from typing import cast
 from .fields import Fields
 
 ALL_CELLS = "all_cells"
-DYNAMIC_AXES = (
-    *("batch", "height", "width", "cells", ALL_CELLS, "rows", "columns", "beams", "length"),
-)
+_GRID_AXES = ("cells", ALL_CELLS, "rows", "columns")
+DYNAMIC_AXES = ("batch", "height", "width", *_GRID_AXES, "beams", "length")
 """The names an axis of unknown size may have in a `TensorSpec`."""
 
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")

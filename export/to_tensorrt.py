@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 
-import numpy as np
 import onnx
 
 from ..core.errors import ExportError
@@ -31,27 +30,26 @@ def with_all_cells(model: onnx.ModelProto) -> onnx.ModelProto:
     cells with ink chooses all, the others masked by the bias as ever."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    nodes: list[onnx.NodeProto] = []
-    for node in copy.graph.node:
-        if node.op_type == "NonZero":
-            nodes += _all_in_order(node.input[0], node.output[0])
-            for name, value in (("cells_from", 0), ("cells_by", 1), ("cells_axis", [0])):
-                constant = onnx.numpy_helper.from_array(np.array(value, np.int64), name)
-                copy.graph.initializer.append(constant)
-        else:
-            nodes.append(node)
     del copy.graph.node[:]
-    copy.graph.node.extend(nodes)
+    for node in model.graph.node:
+        in_order = _all_in_order(*node.input, *node.output) if node.op_type == "NonZero" else [node]
+        copy.graph.node.extend(in_order)
     return copy
 
 
 def _all_in_order(mask: str, numbers: str) -> list[onnx.NodeProto]:
     """What gives `NonZero` of a mask [n], all of which is true."""
     make = onnx.helper.make_node
+    zero, one, axes, count, row = (
+        f"{numbers}_{part}" for part in ("zero", "one", "axes", "count", "row")
+    )
     return [
-        make("Size", [mask], ["cells_count"]),
-        make("Range", ["cells_from", "cells_count", "cells_by"], ["cells_in_order"]),
-        make("Unsqueeze", ["cells_in_order", "cells_axis"], [numbers]),
+        make("Constant", [], [zero], value_int=0),
+        make("Constant", [], [one], value_int=1),
+        make("Constant", [], [axes], value_ints=[0]),
+        make("Size", [mask], [count]),
+        make("Range", [zero, count, one], [row]),
+        make("Unsqueeze", [row, axes], [numbers]),
     ]
 
 

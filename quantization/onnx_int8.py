@@ -200,33 +200,30 @@ def dynamic_int8(
 def with_half_tables(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph with float32 tables that `Gather` alone reads (an embedding, say) in float16:
     half of the size, and a row is soon widened."""
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    widened: dict[str, onnx.NodeProto] = {}
-    for tensor in model.graph.initializer:
-        taken = readers.get(tensor.name, [])
-        if (
-            tensor.data_type != onnx.TensorProto.FLOAT
-            or len(tensor.dims) != 2
-            or any(node.op_type != "Gather" for node in taken)
-        ):
-            continue
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    others = {name for node in model.graph.node if node.op_type != "Gather" for name in node.input}
+    tables = {
+        tensor.name: tensor
+        for tensor in copy.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT
+        and len(tensor.dims) == 2
+        and tensor.name not in others
+    }
+    for name, tensor in tables.items():
         half = onnx.numpy_helper.to_array(tensor).astype(np.float16)
-        tensor.CopyFrom(onnx.numpy_helper.from_array(half, tensor.name))
-        for node in taken:
-            row, node.output[0] = node.output[0], f"{node.output[0]}_half"
-            widened[node.output[0]] = onnx.helper.make_node(
-                "Cast", [node.output[0]], [row], to=onnx.TensorProto.FLOAT
+        tensor.CopyFrom(onnx.numpy_helper.from_array(half, name))
+    del copy.graph.node[:]
+    for node in model.graph.node:
+        taken = copy.graph.node.add()
+        taken.CopyFrom(node)
+        if node.op_type == "Gather" and node.input[0] in tables:
+            taken.output[0] += "_half"
+            widened = onnx.helper.make_node(
+                "Cast", taken.output, node.output, to=onnx.TensorProto.FLOAT
             )
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    for node in nodes:
-        model.graph.node.append(node)
-        if node.output[0] in widened:
-            model.graph.node.append(widened[node.output[0]])
-    return model
+            copy.graph.node.append(widened)
+    return copy
 
 
 def _nodes(model: onnx.ModelProto, operators: Collection[str], kept: Collection[str]) -> list[str]:

@@ -331,16 +331,18 @@ def compact_memories(interface: Interface, arrays: Mapping[str, NDArray[Any]]) -
     """
     count = len(next(iter(arrays.values())))
     if not interface.memory_bias:
-        return [_memory_of(interface, arrays, number, None, None) for number in range(count)]
+        return [_memory_of(interface, arrays, number, None, {}) for number in range(count)]
     allowed: NDArray[np.bool_] = arrays[interface.memory_bias].reshape(count, -1) > _MASKED
     left: NDArray[np.bool_] = np.any(allowed, axis=0)
     if not left.any():
         left = np.ones_like(left)
-    # of an image without ink nothing may be attended to, and something must be
-    return [
-        _memory_of(interface, arrays, number, each if each.any() else left, left)
-        for number, each in enumerate(allowed)
-    ]
+    memories = []
+    for number, inked in enumerate(allowed):
+        # of an image without ink nothing may be attended to, and something must be
+        kept = inked if inked.any() else left
+        masks = {int(left.sum()): kept[left], len(left): kept}
+        memories.append(_memory_of(interface, arrays, number, kept, masks))
+    return memories
 
 
 def _memory_of(
@@ -348,24 +350,24 @@ def _memory_of(
     arrays: Mapping[str, NDArray[Any]],
     number: int,
     kept: NDArray[np.bool_] | None,
-    left: NDArray[np.bool_] | None,
+    masks: Mapping[int, NDArray[np.bool_]],
 ) -> GraphMemory:
     """The memory of one image of a batch.
 
     Args:
-        kept, left: bool `[cells]`, which cells the image keeps, and which the encoder may have
-            left of the batch; None where no cell may be left out.
+        kept: bool `[cells]`, which cells of the image are kept; None for all.
+        masks: the same of as many cells as a tensor may have: all, or those that the encoder left
+            of the batch.
     """
     found: Arrays = {}
     sizes: dict[str, int] = {}
     for spec in interface.memory:
         array = arrays[spec.name][number : number + 1]
         shape = interface.step[spec.name].shape
-        if kept is not None and left is not None and "cells" in shape:
+        if masks and "cells" in shape:
             axis = shape.index("cells")
-            chosen = kept if array.shape[axis] == len(kept) else kept[left]
-            if not chosen.all():
-                array = np.compress(chosen, array, axis=axis)
+            mask = masks[array.shape[axis]]
+            array = array if mask.all() else np.compress(mask, array, axis=axis)
         found[spec.name] = np.ascontiguousarray(array)
         sizes |= {
             name: size

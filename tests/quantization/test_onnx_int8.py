@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from inktex.core.bundle import Bundle
@@ -23,6 +24,7 @@ from inktex.quantization.onnx_int8 import (
     dynamic_int8,
     layers_of,
     static_int8,
+    with_half_tables,
 )
 from inktex.quantization.quantized_bundle import Settings, quantize_bundle
 from inktex.quantization.source import MIN_SAMPLES, QuantizationSource, calibration_images
@@ -32,6 +34,8 @@ from inktex.training.checkpoint import Checkpoint
 from inktex.training.inkset import Expression
 
 from ..training.synthetic import expressions
+
+HALF = onnx.TensorProto.FLOAT16
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +101,30 @@ def test_wide_graphs_get_smaller() -> None:
     )
     model.graph.initializer.append(weight)
     assert dynamic_int8(model).ByteSize() < 0.3 * model.ByteSize()
+
+
+def test_tables_have_16_bits_and_give_the_same_rows_in_32(bundle: Bundle) -> None:
+    exact = onnx.load_from_string(bundle.read("step.fp32.onnx"))
+    halved = with_half_tables(exact)
+    onnx.checker.check_model(halved, full_check=True)
+    matrices = {tensor.name for tensor in exact.graph.initializer if len(tensor.dims) == 2}
+    read = {node.input[0] for node in exact.graph.node if node.op_type == "Gather"}
+    halves = {each.name for each in halved.graph.initializer if each.data_type == HALF}
+    assert len(halves) == 2  # of tokens and of positions
+    assert halves == matrices & read
+    specs = bundle.manifest.interface.step.inputs
+    inputs = {
+        spec.name: np.zeros(
+            [3 if isinstance(size, str) else size for size in spec.shape], spec.dtype
+        )
+        for spec in specs
+    }
+    one, other = (
+        onnxruntime.InferenceSession(model.SerializeToString()).run(["log_probs"], inputs)[0]
+        for model in (exact, halved)
+    )
+    assert not np.array_equal(one, other)
+    np.testing.assert_allclose(one, other, atol=5e-3)
 
 
 def test_8_bits_are_close_to_32(bundle: Bundle, quantized: Bundle) -> None:
