@@ -62,8 +62,10 @@ UNSIGNED = Scheme(QuantType.QUInt8)
 """What ONNX Runtime multiplies fast on x86."""
 SIGNED = Scheme(QuantType.QInt8)
 """What it multiplies fast on Arm."""
+UNSIGNED_INPUTS = Scheme(QuantType.QUInt8, inputs_only=True)
+"""What OpenVINO multiplies fast, and loses least by: all 256 levels for what is never negative."""
 SYMMETRIC = Scheme(QuantType.QInt8, symmetric=True, inputs_only=True)
-"""What TensorRT takes, and OpenVINO at its full speed."""
+"""What TensorRT takes: of what is never negative, 128 levels."""
 
 
 def prepared(graph: bytes) -> onnx.ModelProto:

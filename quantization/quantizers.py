@@ -27,6 +27,7 @@ from .onnx_int8 import (
     STATIC_OPERATORS,
     SYMMETRIC,
     UNSIGNED,
+    UNSIGNED_INPUTS,
     Scheme,
     dynamic_int8,
     layers_of,
@@ -132,8 +133,9 @@ def _openvino(source: QuantizationSource, precision: str) -> Quantizer:
     or half precision."""
     encoder = layers_of(source.encoder, STATIC_OPERATORS)
     step = layers_of(source.step, OPERATORS)
+    scheme = UNSIGNED_INPUTS
     forms: dict[str, tuple[str, tuple[str, ...]]] = {
-        "int8": (f"encoder {SYMMETRIC.name}, per channel; step weights alone", (*encoder, *step)),
+        "int8": (f"encoder {scheme.name}, per channel; step weights alone", (*encoder, *step)),
         "weights8": ("weights alone, 8 bits", (*encoder, *step)),
         "fp16": ("weights in float16", ()),
     }
@@ -143,10 +145,9 @@ def _openvino(source: QuantizationSource, precision: str) -> Quantizer:
         half = precision == "fp16"
         models = (source.encoder, source.step)
         if precision == "int8":
-            ranges = source.ranges(SYMMETRIC.symmetric)
             left = [each for each in kept if each in encoder]
             models = (
-                static_int8(source.encoder, ranges, SYMMETRIC, left),
+                static_int8(source.encoder, source.ranges(), scheme, left),
                 weights8(source.step, kept),
             )
         elif not half:

@@ -19,6 +19,7 @@ from inktex.quantization.onnx_int8 import (
     DYNAMIC_OPERATORS,
     QUANTIZED_OPERATORS,
     SYMMETRIC,
+    UNSIGNED_INPUTS,
     _Folder,
     check_operators,
     dynamic_int8,
@@ -267,6 +268,21 @@ def test_symmetric_graphs_have_no_zero_points_and_no_quantised_bias(
     quantizers = [each for each in model.graph.node if each.op_type.endswith("quantizeLinear")]
     assert quantizers
     assert not any(arrays[each.input[2]].any() for each in quantizers)
+
+
+def test_unsigned_inputs_use_every_level_for_what_is_never_negative(
+    source: QuantizationSource,
+) -> None:
+    model = static_int8(source.encoder, source.ranges(), UNSIGNED_INPUTS)
+    arrays = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
+    quantizers = [each for each in model.graph.node if each.op_type == "QuantizeLinear"]
+    points = {each.input[0]: arrays[each.input[2]] for each in quantizers}
+    assert all(point.dtype == np.uint8 for point in points.values())
+    rectified = {each.output[0] for each in model.graph.node if each.op_type == "Relu"}
+    assert rectified & set(points)
+    assert not any(points[name] for name in rectified & set(points))
+    products = {each.output[0] for each in model.graph.node if each.op_type in ("Conv", "MatMul")}
+    assert not products & set(points), "what comes out of a product stays as it is"
 
 
 @pytest.mark.parametrize(
