@@ -24,7 +24,17 @@ _NBEST = 5  # readings of each formula on the page of errors
 @click.argument("model", type=_PATH)
 @click.argument("source", type=_PATH)
 @click.option("--captions", type=_PATH, help="For images: lines of IDENTIFIER, tab, caption.")
-@click.option("--precision", default="auto", show_default=True, help="Of a bundle: fp32, int8.")
+@click.option(
+    "--runtime",
+    metavar="NAME",
+    help="Of a bundle; `inktex runtimes` lists them. [default: onnxruntime]",
+)
+@click.option(
+    "--precision",
+    default="auto",
+    metavar="NAME",
+    help="Of a bundle: fp32, int8. [default: the bundle's first for that runtime]",
+)
 @click.option(
     "--beam", type=_POSITIVE, default=1, show_default=True, help="Hypotheses; 1 is greedy."
 )
@@ -57,6 +67,7 @@ def evaluate(
     model: Path,
     source: Path,
     captions: Path | None,
+    runtime: str | None,
     precision: str,
     beam: int,
     grammar: bool,
@@ -81,6 +92,7 @@ def evaluate(
     Examples:
       inktex evaluate my-bundle 2014.inkset --beam 5 --errors errors.html
       inktex evaluate my-bundle 2014-images.zip --captions 2014.tsv --precision int8
+      inktex evaluate my-bundle 2014.inkset --runtime openvino
       inktex evaluate runs/edge/last.safetensors train.inkset --split validation
       inktex evaluate my-bundle train.inkset --split validation --calibrate
     """
@@ -109,7 +121,7 @@ def evaluate(
         samples = [samples[i * len(samples) // limit] for i in range(limit)]
     if not samples:
         raise DataError(f"{source}: expected formulas to read, found none; choose other data")
-    recognizer, precision = _recognizer(model, precision)
+    recognizer, runtime, precision = _recognizer(model, runtime, precision)
     nbest = min(beam, _NBEST) if errors is not None else 1
     readings = read_all(
         recognizer, samples, beam=beam, nbest=nbest, constrain=grammar, rescore=rescore
@@ -125,7 +137,7 @@ def evaluate(
         write_error_page(
             errors,
             f"{model} on {source}",
-            f"ExpRate {100 * analysis.score.exact:.2f} %; {precision}, {search}",
+            f"ExpRate {100 * analysis.score.exact:.2f} %; {runtime} {precision}, {search}",
             samples,
             readings,
             recognizer.manifest.preprocessing,
@@ -140,22 +152,23 @@ def evaluate(
     if reliability is not None:
         draw_reliability(reliability, curves)
     if record is not None:
-        _record(model, precision, record, search, analysis.score)
+        _record(model, runtime, precision, record, search, analysis.score)
     if as_json:
-        settings = {"precision": precision, "beam": beam, "grammar": grammar}
+        settings = {"runtime": runtime, "precision": precision, "beam": beam, "grammar": grammar}
         settings |= {"rescored": both and beam > 1, "split": split}
         told = {name: each.to_dict() for name, each in curves.items()}
         head = {"model": str(model), "data": str(source), **settings}
         report = {**head, **analysis.to_dict(), "confidence": told}
         click.echo(json.dumps(report, ensure_ascii=False))
     else:
-        click.echo(f"{model} on {source}: {precision}, {search}\n\n{score_tables(analysis)}\n")
+        click.echo(f"{model} on {source}: {runtime} {precision}, {search}\n")
+        click.echo(f"{score_tables(analysis)}\n")
         for name, each in curves.items():
             click.echo(f"{name}: {each}")
 
 
-def _recognizer(model: Path, precision: str) -> tuple[Recognizer, str]:
-    """What reads, and in which precision."""
+def _recognizer(model: Path, runtime: str | None, precision: str) -> tuple[Recognizer, str, str]:
+    """What reads, on which runtime and in which precision."""
     from ..core.errors import DataError
 
     if model.is_dir():
@@ -163,11 +176,17 @@ def _recognizer(model: Path, precision: str) -> tuple[Recognizer, str]:
         from ..runtimes import load
 
         bundle = Bundle.open(model)
-        precision = bundle.variant("onnxruntime", precision).precision
-        return load(bundle, runtime="onnxruntime", precision=precision), precision
+        runtime = runtime or "onnxruntime"
+        precision = bundle.variant(_target(runtime), precision).precision
+        return load(bundle, runtime=runtime, precision=precision), runtime, precision
     if not model.exists():
         raise DataError(
             f"expected a bundle (a folder) or a checkpoint (a file) at {model}, found nothing"
+        )
+    if runtime is not None:
+        raise DataError(
+            f"--runtime {runtime}: a checkpoint is read by torch; export it, and evaluate that "
+            "bundle"
         )
     if precision not in ("auto", "fp32"):
         raise DataError(
@@ -179,7 +198,12 @@ def _recognizer(model: Path, precision: str) -> tuple[Recognizer, str]:
 
     checkpoint = Checkpoint.load(model)
     network, rendering = checkpoint.trained_network(), checkpoint.recipe.rendering
-    return reader(network, checkpoint.vocabulary, rendering), "fp32"
+    return reader(network, checkpoint.vocabulary, rendering), "torch", "fp32"
+
+
+def _target(runtime: str) -> str:
+    """Without the provider: of "onnxruntime:cuda", "onnxruntime"."""
+    return runtime.partition(":")[0]
 
 
 def _search(beam: int, grammar: bool, rescored: bool) -> str:
@@ -202,7 +226,9 @@ def _calibrate(model: Path, calibration: Calibration) -> None:
     write_bundle(model, replace(bundle.manifest, confidence=calibration), bundle.contents())
 
 
-def _record(model: Path, precision: str, name: str, search: str, result: Score) -> None:
+def _record(
+    model: Path, runtime: str, precision: str, name: str, search: str, result: Score
+) -> None:
     """Write a score into the variant's `exp_rate` in the manifest, under NAME and the search."""
     from dataclasses import replace
 
@@ -210,7 +236,7 @@ def _record(model: Path, precision: str, name: str, search: str, result: Score) 
 
     bundle = Bundle.open(model)
     variants = list(bundle.manifest.variants)
-    number = variants.index(bundle.variant("onnxruntime", precision))
+    number = variants.index(bundle.variant(_target(runtime), precision))
     scores: dict[str, Any] = dict(variants[number].exp_rate)
     scores[name] = {**scores.get(name, {}), search: result.to_dict()}
     variants[number] = replace(variants[number], exp_rate=scores)

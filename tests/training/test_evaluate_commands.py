@@ -39,15 +39,23 @@ def test_a_bundle_is_evaluated_as_its_users_read_it(
     assert found["count"] == 4
     assert found["model"] == str(path)
     assert found["data"] == str(inkset)
-    settings = {name: found[name] for name in ("precision", "beam", "grammar", "split")}
-    assert settings == {"precision": "fp32", "beam": 1, "grammar": True, "split": "all"}
+    settings = {name: found[name] for name in ("runtime", "precision", "beam", "grammar")}
+    assert settings == {
+        "runtime": "onnxruntime",
+        "precision": "fp32",
+        "beam": 1,
+        "grammar": True,
+    }
+    assert found["split"] == "all"
     assert {"by_length", "by_structure", "confusions", "unreadable"} <= set(found)
     readings = tmp_path / "readings.jsonl"
     result = inktex(
         "evaluate", path, inkset, "--limit", "3", "--beam", "2", "--no-grammar", "-o", readings
     )
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith(f"{path} on {inkset}: fp32, beam 2 without grammar\n\nExpRate ")
+    assert result.stdout.startswith(
+        f"{path} on {inkset}: onnxruntime fp32, beam 2 without grammar\n\nExpRate "
+    )
     for word in ("1-5 tokens", "scripts", "misread"):
         assert word in result.stdout
     assert len(lines(readings)) == 3
@@ -66,7 +74,7 @@ def test_a_checkpoint_scores_as_its_bundle(
         readings = tmp_path / f"{name}.jsonl"
         result = scores(model, inkset, "--limit", "6", "-o", readings, *options)
         brier.append(result.pop("confidence")["as it is"]["brier"])
-        own = {key: value for key, value in result.items() if key != "model"}
+        own = {key: value for key, value in result.items() if key not in ("model", "runtime")}
         found.append((own, [line["read"] for line in lines(readings)]))
     assert found[0] == found[1]
     assert brier[0] == pytest.approx(brier[1], rel=1e-3)
@@ -186,6 +194,8 @@ def test_what_does_not_apply_is_refused(
     for arguments, said in (
         ((exported, inkset, "--precision", "int8"), "int8"),
         ((trained, inkset, "--precision", "int8"), "a checkpoint is read in fp32"),
+        ((exported, inkset, "--runtime", "openvino"), "target 'openvino'"),
+        ((trained, inkset, "--runtime", "openvino"), "a checkpoint is read by torch"),
         ((trained, inkset, "--record", "made"), "--record: expected a bundle"),
         ((trained, inkset, "--calibrate"), "--calibrate: expected a bundle"),
         ((trained, inkset, "--captions", captions), "leave --captions out"),
