@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ..core.errors import DataError
 from .batches import Batch
-from .objectives import Losses, token_loss
+from .objectives import Losses, alignment_loss, ink_of, token_loss
 from .recurrent_recognizer import RecurrentRecognizer
 
 
@@ -26,6 +28,7 @@ class MutualLearning:
         mirrored: the same from right to left
         mutual: (KL(left || right) + KL(right || left)) / 2 at the temperature, times its square,
             mean over tokens; the released code has the first of the two only
+        alignment: as `objectives.alignment_loss`, mean of both decoders; where it has a weight
 
     Attributes:
         weight: of the mutual part; 0 only watches it.
@@ -33,11 +36,14 @@ class MutualLearning:
         aligned: compare what the decoders say of the same token of the same caption. The released
             code does not: it drops the first answer of both, turns the right-to-left batch
             around, padding and all, and pairs whatever is then at the same place.
+        alignment: weight of the part that pulls the attention of both onto the ink of each token;
+            not in the paper. It needs data that tells the strokes of each symbol.
     """
 
     weight: float = 0.5
     temperature: float = 4.0
     aligned: bool = True
+    alignment: float = 0.0
 
     def __post_init__(self) -> None:
         if self.weight < 0 or self.temperature < 1:
@@ -49,18 +55,34 @@ class MutualLearning:
     def __call__(self, network: RecurrentRecognizer, batch: Batch) -> Losses:
         """Both directions over the same features; without a mirror, left to right only."""
         features = network.encoder(batch.images)
-        left, _ = network.decoder(batch.inputs[:, 0], network.decoder.remember(features))
+        left, attention = network.decoder(batch.inputs[:, 0], network.decoder.remember(features))
         tokens = token_loss(left, batch.targets[:, 0])
-        if network.mirror is None:
-            return Losses(tokens, {"tokens": tokens})
-        right, _ = network.mirror(batch.inputs[:, 1], network.mirror.remember(features))
-        mirrored = token_loss(right, batch.targets[:, 1])
-        pair = aligned_pairs if self.aligned else misaligned_pairs
-        mutual = divergence(*pair(left.float(), right.float(), batch), self.temperature)
-        return Losses(
-            tokens + mirrored + self.weight * mutual,
-            {"tokens": tokens, "mirrored": mirrored, "mutual": mutual},
-        )
+        total, parts = tokens, {"tokens": tokens}
+        attentions = [attention]
+        if network.mirror is not None:
+            right, attention = network.mirror(batch.inputs[:, 1], network.mirror.remember(features))
+            attentions.append(attention)
+            mirrored = token_loss(right, batch.targets[:, 1])
+            pair = aligned_pairs if self.aligned else misaligned_pairs
+            mutual = divergence(*pair(left.float(), right.float(), batch), self.temperature)
+            total = total + mirrored + self.weight * mutual
+            parts |= {"mirrored": mirrored, "mutual": mutual}
+        if self.alignment:
+            parts["alignment"] = _alignment(attentions, batch)
+            total = total + self.alignment * parts["alignment"]
+        return Losses(total, parts)
+
+
+def _alignment(attentions: Sequence[Tensor], batch: Batch) -> Tensor:
+    """attentions [b, t, rows, columns] from left to right and, where there is one, from right to
+    left -> the mean of their `alignment_loss`"""
+    ink = ink_of(batch, *attentions[0].shape[2:])
+    mirrored = ink.gather(1, batch.mirror[:, :, None].expand(-1, -1, ink.shape[2]))
+    losses = [
+        alignment_loss(attention.flatten(2), own)
+        for attention, own in zip(attentions, (ink, mirrored), strict=False)
+    ]
+    return torch.stack(losses).mean()
 
 
 def aligned_pairs(left: Tensor, right: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..core.errors import DataError
 from .batches import DIRECTIONS, Batch
 from .transformer_recognizer import TransformerRecognizer
+from .two_scale_encoder import CELL
 
 
 class Losses(NamedTuple):
@@ -35,19 +37,37 @@ class CrossEntropy:
 
     The parts:
         tokens: cross-entropy of the next token, nats, mean over tokens
+        alignment: as `alignment_loss`; where it has a weight
 
     Attributes:
         label_smoothing: share of a target that is spread over all tokens.
+        alignment: weight of the part that pulls the attention onto the ink of each token, of a
+            recurrent decoder; needs data that tells the strokes of each symbol.
     """
 
     label_smoothing: float = 0.0
+    alignment: float = 0.0
 
     def __call__(self, network: Any, batch: Batch) -> Losses:
         """`network` is a recognizer whose `decoder` takes tokens and a memory, and gives logits
-        first."""
-        logits, _ = network.decoder(batch.inputs[:, 0], network.remember(batch.images))
+        and attention.
+
+        Raises:
+            DataError: the attention of a decoder that is not recurrent is to be aligned.
+        """
+        logits, attention = network.decoder(batch.inputs[:, 0], network.remember(batch.images))
         tokens = token_loss(logits, batch.targets[:, 0], self.label_smoothing)
-        return Losses(tokens, {"tokens": tokens})
+        if not self.alignment:
+            return Losses(tokens, {"tokens": tokens})
+        if not isinstance(attention, Tensor):
+            raise DataError(
+                f"objective.alignment: expected a recurrent decoder, found {type(network).__name__}"
+                " without one; leave it at 0, or train the recipe edge, which is aligned"
+            )
+        alignment = alignment_loss(attention.flatten(2), ink_of(batch, *attention.shape[2:]))
+        return Losses(
+            tokens + self.alignment * alignment, {"tokens": tokens, "alignment": alignment}
+        )
 
 
 @dataclass(frozen=True)
@@ -86,14 +106,11 @@ class AlignedCrossEntropy:
             network.symbol_head(cells.features).float(), ink, batch.targets[:, 0]
         )
         mirrored = ink.gather(1, batch.mirror[:, :, None].expand(-1, -1, ink.shape[2]))
-        own = (torch.stack([ink, mirrored], dim=1).flatten(0, 1) > 0).float()  # [b * 2, t, cells]
-        known = own.amax(dim=2) > 0
+        both = torch.stack([ink, mirrored], dim=1).flatten(0, 1)  # [b * 2, t, cells]
         alignment = logits.new_zeros((), dtype=torch.float32)
         aligned = attentions[max(len(attentions) - self.aligned_layers, 0) :]
         for attention in aligned:
-            mass = (attention.float().mean(dim=1) * own).sum(dim=2)
-            told = torch.where(known, (mass + 1e-6).log(), 0.0)
-            alignment = alignment - told.sum() / known.sum().clamp(min=1)
+            alignment = alignment + alignment_loss(attention.float().mean(dim=1), both)
         alignment = alignment / max(len(aligned), 1)
         return Losses(
             tokens + self.alignment * alignment + self.symbols * symbols,
@@ -115,6 +132,28 @@ def token_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) ->
         ignore_index=0,
         label_smoothing=label_smoothing,
     )
+
+
+def alignment_loss(attention: Tensor, ink: Tensor) -> Tensor:
+    """-log of the attention on the token's own ink, mean over tokens with ink.
+
+    Args:
+        attention: [b, t, cells], of which a token's sums to 1.
+        ink: [b, t, cells], how much of the token's ink lies in a cell.
+    """
+    own = (ink > 0).float()
+    known = own.amax(dim=2) > 0
+    mass = (attention.float() * own).sum(dim=2)
+    told = torch.where(known, (mass + 1e-6).log(), 0.0)
+    return -told.sum() / known.sum().clamp(min=1)
+
+
+def ink_of(batch: Batch, rows: int, columns: int) -> Tensor:
+    """[b, t, rows * columns], the ink of each left-to-right target token in the cells of a grid
+    that is as fine as that of the batch, or coarser."""
+    height, width = (side // CELL for side in batch.images.shape[2:])
+    grid = (rows, height // rows, columns, width // columns)
+    return batch.ink.reshape(*batch.ink.shape[:2], *grid).sum(dim=(3, 5)).flatten(2)
 
 
 def _symbol_loss(logits: Tensor, ink: Tensor, targets: Tensor) -> Tensor:

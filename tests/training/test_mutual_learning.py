@@ -15,8 +15,10 @@ from inktex.training.mutual_learning import (
     misaligned_pairs,
 )
 from inktex.training.objectives import CrossEntropy
+from inktex.training.two_scale_encoder import CELL
 
 from . import recurrent
+from .synthetic import expressions
 
 VOCABULARY = 6
 
@@ -149,6 +151,43 @@ def test_both_directions_are_learnt_by_heart() -> None:
     assert all(math.isfinite(value) for row in history for value in row.values())
     for part in ("tokens", "mirrored", "mutual"):
         assert history[-1][part] < 0.3 * history[0][part]
+
+
+def test_the_alignment_is_the_attention_off_the_ink_of_both_decoders() -> None:
+    """Summed up token by token; a cell of these decoders is four of the batch's."""
+    network, one = recurrent.network("abm"), recurrent.batch(3)
+    assert network.mirror is not None
+    height, width = (side // CELL for side in one.images.shape[2:])
+    with torch.no_grad():
+        features = network.encoder(one.images)
+        totals = []
+        for direction, decoder in enumerate((network.decoder, network.mirror)):
+            _, attention = decoder(one.inputs[:, direction], decoder.remember(features))
+            found = []
+            for row, made in enumerate(expressions(3)):
+                order = -1 if direction else 1
+                inks = list(one.ink[row, : len(made.caption)])[::order]
+                for step, (known, ink) in enumerate(zip(made.ink[::order], inks, strict=True)):
+                    if known:
+                        fine = (ink.reshape(height, width) > 0).float()
+                        own = torch.nn.functional.max_pool2d(fine[None], 2)[0] > 0
+                        found.append(-math.log(float(attention[row, step][own].sum()) + 1e-6))
+            totals.append(sum(found) / len(found))
+        total, parts = MutualLearning(alignment=0.7)(network, one)
+        without = MutualLearning()(network, one)
+        alone = CrossEntropy(alignment=0.5)(network, one)
+    assert parts["alignment"].item() == pytest.approx(sum(totals) / 2, rel=1e-3)
+    assert "alignment" not in without.parts
+    torch.testing.assert_close(total, without.total + 0.7 * parts["alignment"])
+    assert alone.parts["alignment"].item() == pytest.approx(totals[0], rel=1e-3)
+    torch.testing.assert_close(alone.total, parts["tokens"] + 0.5 * alone.parts["alignment"])
+
+
+def test_aligned_decoders_learn_to_look_at_the_ink() -> None:
+    network = recurrent.network("abm", model__dropout="0")
+    history = recurrent.learn(network, MutualLearning(alignment=0.5), 60)
+    assert history[-1]["alignment"] < 0.5 * history[0]["alignment"]
+    assert history[-1]["tokens"] < 0.3 * history[0]["tokens"]
 
 
 @pytest.mark.parametrize(("weight", "temperature"), [(-0.1, 4.0), (0.5, 0.0)])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from inktex.core.errors import DataError
 from inktex.training.batches import Batch, Drawing, collate, draw
 from inktex.training.inkset import Expression
 from inktex.training.objectives import AlignedCrossEntropy, CrossEntropy
@@ -60,6 +61,11 @@ def test_the_cross_entropy_is_that_of_the_tokens_from_left_to_right(smoothing: f
             costs.append(float(-(1 - smoothing) * right - smoothing * any_token))
     assert total.item() == pytest.approx(sum(costs) / len(costs), rel=1e-4)
     assert parts == {"tokens": total}
+
+
+def test_the_attention_of_a_transformer_is_aligned_by_another_objective() -> None:
+    with pytest.raises(DataError, match="expected a recurrent decoder, found Transformer"):
+        CrossEntropy(alignment=0.3)(network(), batch())
 
 
 def test_padding_costs_nothing() -> None:
