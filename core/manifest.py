@@ -115,7 +115,9 @@ class Manifest:
         provenance: free JSON: recipe, fingerprint of the data, versions.
         licence: of the weights.
         golden: name of the `.npz` with golden inputs and outputs, None when there is none.
-        confidence: how sure a reading may be; None where it was not calibrated.
+        confidence: how sure a greedy reading may be; None where it was not calibrated.
+        beam_confidence: how sure the readings of a beam may be, which are compared with each
+            other; None where that was not calibrated, and `confidence` serves for both.
         files: relative name -> size and checksum, filled in by `write_bundle`.
 
     Raises:
@@ -131,6 +133,7 @@ class Manifest:
     licence: str
     golden: str | None = None
     confidence: Calibration | None = None
+    beam_confidence: Calibration | None = None
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
@@ -195,7 +198,8 @@ class Manifest:
             "provenance": top.mapping("provenance"),
             "licence": top.text("licence"),
             "golden": None if top.is_null("golden") else top.text("golden"),
-            "confidence": _read_confidence(top),
+            "confidence": _read_calibration(top, "confidence"),
+            "beam_confidence": _read_calibration(top, "beam_confidence"),
             "files": {name: _read_record(each) for name, each in top.named("files").items()},
         }
         vocabulary: Vocabulary | None = None
@@ -249,14 +253,17 @@ def _read_variant(fields: Fields) -> Variant:
     )
 
 
-def _read_confidence(top: Fields) -> Calibration | None:
-    if top.content.get("confidence") is None:  # as in bundles from before there was any
+def _read_calibration(top: Fields, name: str) -> Calibration | None:
+    if top.content.get(name) is None:  # as in bundles from before there was any
         return None
-    fields = top.nested("confidence")
-    values = {name: fields.number(name) for name in ("bias", "total", "least", "length")}
-    for name, value in values.items():
+    fields = top.nested(name)
+    names = ["bias", "total", "least", "length"]
+    if "margin" in fields.content:  # likewise
+        names.append("margin")
+    values = {each: fields.number(each) for each in names}
+    for each, value in values.items():
         if not math.isfinite(value):
-            fields.note(fields.path(name), "a finite number", value)
+            fields.note(fields.path(each), "a finite number", value)
     return Calibration(**values)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import exp
+from math import exp, inf
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Alternative:
     confidence: float
     score: float
     token_log_probs: tuple[float, ...] = ()
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,9 @@ class Result:
         alternatives: the next best readings, best first, `nbest - 1` at most.
         timings: where the time went.
         token_log_probs: the model's natural log-probability of every token, `<eos>` included.
+        margin: the natural log-probability of this reading less that of the likeliest other one
+            that the search followed; infinite where it found no other, None where it looked for
+            none, searching greedily.
     """
 
     latex: str
@@ -85,6 +90,7 @@ class Result:
     alternatives: tuple[Alternative, ...]
     timings: Timings
     token_log_probs: tuple[float, ...] = ()
+    margin: float | None = None
 
 
 def read_plainly(
@@ -171,7 +177,7 @@ class Recognizer:
         [memory] = self.model.encode(image)
         encoded = time.perf_counter()
         hypotheses = self._search(memory, beam, nbest, constrain, rescore is not False)
-        found = [self._alternative(each) for each in hypotheses]
+        found = [self._alternative(each, hypotheses, beam) for each in hypotheses[:nbest]]
         decoded = time.perf_counter()
         best = found[0]
         return Result(
@@ -187,6 +193,7 @@ class Recognizer:
                 total_ms=1e3 * (decoded - began),
             ),
             token_log_probs=best.token_log_probs,
+            margin=best.margin,
         )
 
     def explain(
@@ -212,7 +219,7 @@ class Recognizer:
         beam, _ = self._widths(beam, 1)
         image = prepare_image(source, self.manifest.preprocessing, name)
         [memory] = model.encode(image)
-        [best] = self._search(memory, beam, 1, constrain)
+        best = self._search(memory, beam, 1, constrain)[0]
         if not best.tokens:
             raise InputError(
                 f"{name or 'the input'}: expected a formula, found none that the recognizer could "
@@ -241,6 +248,7 @@ class Recognizer:
     def _search(
         self, memory: Any, beam: int, nbest: int, constrain: bool, rescore: bool = True
     ) -> list[Hypothesis]:
+        """Best first; with beams two or more, so that they can be compared."""
         vocabulary, decoding = self.manifest.vocabulary, self.manifest.decoding
         constraint = self._grammar if constrain else None
         if beam == 1:
@@ -263,7 +271,7 @@ class Recognizer:
             eos=vocabulary.eos,
             max_length=decoding.max_length,
             length_penalty=decoding.length_penalty,
-            nbest=beam if rescore else nbest,
+            nbest=beam if rescore else max(nbest, 2),
             constraint=constraint,
         )
         if not rescore:
@@ -275,18 +283,28 @@ class Recognizer:
             sos=vocabulary.sos,
             eos=vocabulary.eos,
             length_penalty=decoding.length_penalty,
-            nbest=nbest,
+            nbest=beam,
         )
 
     @cached_property
     def _grammar(self) -> GrammarConstraint:
         return GrammarConstraint(self.manifest.vocabulary)
 
-    def _alternative(self, hypothesis: Hypothesis) -> Alternative:
+    def _alternative(
+        self, hypothesis: Hypothesis, among: Sequence[Hypothesis], beam: int
+    ) -> Alternative:
+        """What is told of a hypothesis that a search found among others."""
         tokens = self.manifest.vocabulary.decode(hypothesis.tokens)
         calibration, log_probs = self.manifest.confidence, hypothesis.token_log_probs
+        margin = None
+        if beam > 1:
+            others = [each.log_prob for each in among if each is not hypothesis]
+            margin = hypothesis.log_prob - max(others, default=-inf)
+            calibration = self.manifest.beam_confidence or calibration
         if calibration is None:
             confidence = exp(min(hypothesis.log_prob, 0.0))
         else:
-            confidence = calibration(log_probs)
-        return Alternative(to_latex(tokens), tuple(tokens), confidence, hypothesis.score, log_probs)
+            confidence = calibration(log_probs, margin)
+        return Alternative(
+            to_latex(tokens), tuple(tokens), confidence, hypothesis.score, log_probs, margin
+        )

@@ -60,7 +60,8 @@ _NBEST = 5  # readings of each formula on the page of errors
 @click.option(
     "--calibrate",
     is_flag=True,
-    help="Fit how sure the bundle may be to these readings, and write it into the bundle.",
+    help="Fit how sure the bundle may be to these readings, and write it into the bundle: for "
+    "greedy search, or with --beam for beams.",
 )
 @click.option("--reliability", type=_PATH, metavar="PNG", help="Draw confidence and accuracy.")
 def evaluate(
@@ -95,6 +96,7 @@ def evaluate(
       inktex evaluate my-bundle 2014.inkset --runtime openvino
       inktex evaluate runs/edge/last.safetensors train.inkset --split validation
       inktex evaluate my-bundle train.inkset --split validation --calibrate
+      inktex evaluate my-bundle train.inkset --split validation --calibrate --beam 5
     """
     from ..core.errors import DataError
     from .error_analysis import analyse
@@ -148,7 +150,7 @@ def evaluate(
         curves["as it is"] = of_readings(readings)
     if calibrate:
         curves["calibrated, on what it was not fitted to"] = cross_validated(readings)
-        _calibrate(model, fit_calibration(readings))
+        _calibrate(model, beam, fit_calibration(readings))
     if reliability is not None:
         draw_reliability(reliability, curves)
     if record is not None:
@@ -216,14 +218,18 @@ def _search(beam: int, grammar: bool, rescored: bool) -> str:
     return width if grammar else f"{width} without grammar"
 
 
-def _calibrate(model: Path, calibration: Calibration) -> None:
-    """Write a calibration into the manifest."""
+def _calibrate(model: Path, beam: int, calibration: Calibration) -> None:
+    """Write a calibration into the manifest, for searches of that kind."""
     from dataclasses import replace
 
     from ..core.bundle import Bundle, write_bundle
 
     bundle = Bundle.open(model)
-    write_bundle(model, replace(bundle.manifest, confidence=calibration), bundle.contents())
+    if beam == 1:
+        manifest = replace(bundle.manifest, confidence=calibration)
+    else:
+        manifest = replace(bundle.manifest, beam_confidence=calibration)
+    write_bundle(model, manifest, bundle.contents())
 
 
 def _record(

@@ -40,6 +40,7 @@ class Reading:
         confidence: 0..1, or NaN where nothing could be read.
         score: what the reading was ranked by (see `core.recognizer.Result`), NaN as above.
         token_log_probs: of every token that was read, and of the end.
+        margin: as of a `Result`.
         alternatives: the next best readings, best first, as many as were asked for.
         problem: why nothing could be read, "" where something was.
     """
@@ -52,6 +53,7 @@ class Reading:
     alternatives: tuple[Alternative, ...] = ()
     problem: str = ""
     token_log_probs: tuple[float, ...] = ()
+    margin: float | None = None
 
 
 def load_samples(data: Path, captions: Path | None = None) -> list[Sample]:
@@ -112,8 +114,8 @@ def read_all(
                 readings.append(Reading(name, caption, (), nan, problem=str(error)))
             else:
                 parts = (found.tokens, found.confidence, found.score, found.alternatives)
-                log_probs = found.token_log_probs
-                readings.append(Reading(name, caption, *parts, token_log_probs=log_probs))
+                told = (found.token_log_probs, found.margin)
+                readings.append(Reading(name, caption, *parts, "", *told))
             progress.advance()
     return readings
 

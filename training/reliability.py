@@ -117,7 +117,7 @@ def fit_calibration(readings: Sequence[Reading]) -> Calibration:
     """The calibration under which what was right and what was wrong is likeliest.
 
     Args:
-        readings: of formulas that were not trained on.
+        readings: of formulas that were not trained on, all found by the same search.
 
     Raises:
         DataError: they are too few, or all right, or all wrong.
@@ -129,7 +129,17 @@ def fit_calibration(readings: Sequence[Reading]) -> Calibration:
             f"expected {_FEWEST} readings or more, some right and some wrong, to calibrate on, "
             f"found {len(read)}, {int(right.sum())} of them right; take more held-out formulas"
         )
-    return _fit(np.array([features(each.token_log_probs) for each in read]), right)
+    inputs = np.array([features(each.token_log_probs, each.margin) for each in read])
+    inputs[:, 0] -= inputs[:, 1]  # the sum of all but the least
+    while True:
+        bias, others, least, *more = _fit(inputs, right).tolist()
+        # the features say nearly the same, and among few readings one may come out the wrong way
+        # round: none may be surer because a token, or its lead, is less likely
+        wrong = [number for number, weight in ((0, others), (1, least)) if weight < 0]
+        wrong += [3 for margin in more[1:] if margin < 0]
+        if not wrong:
+            return Calibration(bias, others, least - others, *more)
+        inputs[:, wrong] = 0
 
 
 def cross_validated(readings: Sequence[Reading], seed: int = 0) -> Reliability:
@@ -147,16 +157,19 @@ def cross_validated(readings: Sequence[Reading], seed: int = 0) -> Reliability:
         known = [each for number, each in enumerate(read) if number not in held_out]
         calibration = fit_calibration(known)
         for number in held_out:
-            confidences[number] = calibration(read[number].token_log_probs)
+            confidences[number] = calibration(read[number].token_log_probs, read[number].margin)
     return reliability(confidences.tolist(), [each.tokens == each.caption for each in read])
 
 
-def _fit(inputs: FloatArray, right: FloatArray) -> Calibration:
+def _fit(inputs: FloatArray, right: FloatArray) -> FloatArray:
     """Logistic regression by Newton's method (iteratively reweighted least squares).
 
     Args:
-        inputs: [n, 3], features.
+        inputs: [n, 3 or 4], features.
         right: [n], 0 or 1.
+
+    Returns:
+        [4 or 5], the bias and a weight for each feature.
     """
     mean, spread = inputs.mean(axis=0), np.maximum(inputs.std(axis=0), 1e-6)
     design = np.column_stack([np.ones(len(inputs)), (inputs - mean) / spread])
@@ -171,7 +184,7 @@ def _fit(inputs: FloatArray, right: FloatArray) -> Calibration:
         if np.abs(step).max() < 1e-9:
             break
     slopes = weights[1:] / spread
-    return Calibration(float(weights[0] - slopes @ mean), *map(float, slopes))
+    return np.array([weights[0] - slopes @ mean, *slopes])
 
 
 def draw_reliability(path: Path, curves: dict[str, Reliability]) -> None:

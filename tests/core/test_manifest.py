@@ -134,6 +134,19 @@ def test_bundles_from_before_there_was_a_calibration_are_read(manifest: Manifest
     assert Manifest.from_json(edited(manifest, "confidence", None)).confidence is None
 
 
+def test_bundles_from_before_beams_had_a_calibration_are_read(manifest: Manifest) -> None:
+    content = json.loads(manifest.to_json())
+    del content["beam_confidence"]
+    del content["confidence"]["margin"]
+    assert Manifest.from_json(json.dumps(content)) == manifest
+    beam = replace(manifest, beam_confidence=Calibration(0.5, 1.0, 2.0, 0.25, 0.75))
+    assert Manifest.from_json(beam.to_json()) == beam
+    with pytest.raises(BundleError, match=r"beam_confidence\.margin: expected"):
+        Manifest.from_json(
+            edited(beam, "beam_confidence", {"margin": "much", **content["confidence"]})
+        )
+
+
 def test_bundles_from_before_there_was_rescoring_are_read(manifest: Manifest) -> None:
     content = json.loads(manifest.to_json())
     del content["decoding"]["rescore"]

@@ -154,6 +154,25 @@ def test_a_calibrated_bundle_says_how_sure_it_is(model: Reading, manifest: Manif
     assert other.confidence < result.confidence
 
 
+def test_readings_of_a_beam_have_a_confidence_of_their_own(
+    model: Reading, manifest: Manifest
+) -> None:
+    alone, compared = Calibration(1.0, 0.5, 0.0, 0.0), Calibration(0.0, 0.0, 0.0, 0.0, 1.0)
+    calibrated = Recognizer(model, replace(manifest, confidence=alone, beam_confidence=compared))
+    greedy = calibrated(STROKES, beam=1)
+    assert greedy.margin is None
+    assert greedy.confidence == pytest.approx(alone(greedy.token_log_probs))
+    best = calibrated(STROKES, beam=4)
+    margin = math.log(0.6 / 0.4)
+    assert best.margin == pytest.approx(margin, abs=1e-3)
+    assert best.confidence == pytest.approx(0.6, abs=1e-3)  # of the two that there are
+    again = calibrated(STROKES, beam=4, nbest=2)
+    assert again.confidence == best.confidence
+    [other] = again.alternatives
+    assert other.margin == pytest.approx(-margin, abs=1e-3)
+    assert other.confidence == pytest.approx(0.4, abs=1e-3)
+
+
 def test_confidence_is_a_probability_however_long_the_search(recognizer: Recognizer) -> None:
     for beam in (1, 4):
         result = recognizer(STROKES, beam=beam, nbest=beam)

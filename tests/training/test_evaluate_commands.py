@@ -120,14 +120,16 @@ def test_the_page_of_errors(
     assert page.read_text(encoding="utf-8").count("<article") == 1
 
 
+@pytest.mark.parametrize("beam", ["1", "2"])
 def test_a_bundle_learns_how_sure_it_may_be(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    beam: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path, inkset = tmp_path / "copy", tmp_path / "made.inkset"
     shutil.copytree(bundle(tmp_path_factory).path, path)
     save_inkset(inkset, expressions(40))
     readings = tmp_path / "readings.jsonl"
-    assert inktex("evaluate", path, inkset, "-o", readings).exit_code == 0
+    search = ("--beam", beam)
+    assert inktex("evaluate", path, inkset, "-o", readings, *search).exit_code == 0
     read = {line["identifier"]: tuple(line["read"].split()) for line in lines(readings)}
     told = []
     for number, each in enumerate(load_inkset(inkset)):
@@ -138,14 +140,16 @@ def test_a_bundle_learns_how_sure_it_may_be(
     save_inkset(tmp_path / "told.inkset", told)
     picture = tmp_path / "reliability.png"
     arguments = ("evaluate", path, tmp_path / "told.inkset", "--reliability", picture)
-    result = inktex(*arguments, "--calibrate")
+    result = inktex(*arguments, "--calibrate", *search)
     assert result.exit_code == 0, result.output
     assert "as it is: confidence: off by" in result.stdout
     assert "calibrated, on what it was not fitted to: confidence: off by" in result.stdout
-    assert Bundle.open(path).manifest.confidence is not None
+    manifest = Bundle.open(path).manifest
+    assert (manifest.confidence is not None) == (beam == "1")
+    assert (manifest.beam_confidence is not None) == (beam == "2")
     with Image.open(picture) as image:
         assert image.format == "PNG"
-    after = scores(path, tmp_path / "told.inkset")["confidence"]["as it is"]
+    after = scores(path, tmp_path / "told.inkset", *search)["confidence"]["as it is"]
     assert after["calibration_error"] < 0.3
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,42 @@ def test_a_calibration_finds_what_confidence_depends_on() -> None:
     right = [each.tokens == each.caption for each in other]
     assert reliability(sure, right).calibration_error < 0.05
     assert of_readings(other).calibration_error > 0.2
+
+
+def test_a_margin_counts_where_there_is_one() -> None:
+    """Where half of the readings are right, by their margin alone."""
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(2000):
+        margin = float(rng.normal(0, 2))
+        tokens = ("x",) if rng.random() < 1 / (1 + math.exp(-1.5 * margin)) else ("y",)
+        made.append(
+            Reading(str(number), ("x",), tokens, 0.5, token_log_probs=(-1.0,), margin=margin)
+        )
+    calibration = fit_calibration(made)
+    assert calibration.margin == pytest.approx(1.5, abs=0.3)
+    assert calibration([-1.0], 2.0) > 0.9
+    assert cross_validated(made).calibration_error < 0.05
+    alone = [replace(each, margin=None) for each in made]
+    assert fit_calibration(alone).margin == 0
+    assert cross_validated(alone).brier > cross_validated(made).brier + 0.05
+
+
+def test_no_reading_is_surer_for_being_less_likely() -> None:
+    """Where the least token happens to be worst in what is right, only the others count."""
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(200):
+        log_probs = -rng.exponential(1.0, 5)
+        chance = 1 / (1 + math.exp(-(2 + log_probs.sum() - 2 * log_probs.min())))
+        tokens = ("x",) if rng.random() < chance else ("y",)
+        told = tuple(log_probs.tolist())
+        made.append(Reading(str(number), ("x",), tokens, 0.5, token_log_probs=told))
+    calibration = fit_calibration(made)
+    assert calibration.total > 0
+    assert calibration.least == -calibration.total
+    assert calibration([-0.1, -9.0]) == pytest.approx(calibration([-0.1, -1.0]))
+    assert calibration([-0.5, -9.0]) < calibration([-0.1, -9.0])
 
 
 def test_cross_validation_measures_on_what_was_not_fitted() -> None:
