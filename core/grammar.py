@@ -5,7 +5,8 @@ A formula is a row of one or more items. An item is a symbol, `\frac { F } { F }
 and then at most one superscript `^ { F }` follow it. `\sum`, `\int` and `\lim` carry their scripts
 after `\limits`, which stands nowhere else. Every F is a formula again. Delimiters `( [ |` are
 symbols and need no partner; only directly in the index of a root `[` and `]` are no symbols, since
-the first `]` ends the index.
+the first `]` ends the index. Where the vocabulary is brief, an argument may also be one symbol
+without braces.
 
 `GrammarConstraint` is the pushdown automaton that accepts exactly these captions. Told how many
 tokens are left, it also keeps out what could no longer be closed in time.
@@ -20,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .braces import stands_alone
 from .errors import InputError, VocabularyError
 from .latex_tables import (
     ARGUMENTS,
@@ -44,6 +46,7 @@ class Kind(IntEnum):
 
     NEVER = auto()
     SYMBOL = auto()
+    ALONE = auto()  # a symbol that may be an argument without braces
     BIG_OPERATOR = auto()
     LIMITS = auto()
     SUBSCRIPT = auto()
@@ -88,7 +91,8 @@ _CLOSED_BY = dict.fromkeys(Group, Kind.CLOSE_BRACE) | {
     Group.INDEX: Kind.CLOSE_BRACKET,
 }
 # The fewest tokens that close a group which holds something; and, before that, the fewest that
-# lead from a place to one where the group may be closed.
+# lead from a place to one where the group may be closed. With braces: not every vocabulary can do
+# without.
 _TO_CLOSE = dict.fromkeys(Group, 1) | {
     Group.FIRST_ARGUMENT: 4,  # } { x }
     Group.INDEX: 3,  # ] { x   (the last brace is counted by the ARGUMENT below)
@@ -146,7 +150,7 @@ class GrammarConstraint:
         self._kinds = _kinds(vocabulary)
         self._kind_of = np.array(self._kinds)  # [vocab]
         self._masks: dict[tuple[Place, Group, bool, int], npt.NDArray[np.bool_]] = {}
-        if not {Kind.SYMBOL, Kind.BIG_OPERATOR} & set(self._kinds):
+        if not {Kind.SYMBOL, Kind.ALONE, Kind.BIG_OPERATOR} & set(self._kinds):
             raise VocabularyError(
                 "the grammar needs at least one symbol, such as x, to write a formula; "
                 f"this vocabulary holds only {' '.join(vocabulary.tokens)}"
@@ -243,7 +247,8 @@ def _kinds(vocabulary: Vocabulary) -> list[Kind]:
             counted = Kind.TWO_ARGUMENTS if arguments == 2 else Kind.ONE_ARGUMENT
             kinds.append(braced.get(token, counted) if has_braces else Kind.NEVER)
         else:
-            kinds.append(Kind.SYMBOL)
+            alone = vocabulary.brief and stands_alone(token)
+            kinds.append(Kind.ALONE if alone else Kind.SYMBOL)
     return kinds
 
 
@@ -269,7 +274,7 @@ def _follow(state: GrammarState, kind: Kind) -> GrammarState | None:
         if kind is Kind.OPEN_BRACKET and place is Place.BEFORE_BRACE_OR_INDEX:
             room = len(stack) < MAX_GROUPS
             return _state((*stack, Group.INDEX), Place.EMPTY) if room else None
-        return None
+        return _close(stack) if kind is Kind.ALONE else None
 
     if kind is Kind.SUBSCRIPT:
         fits = place in (Place.AFTER_ITEM, Place.AFTER_LIMITS)
@@ -285,7 +290,7 @@ def _follow(state: GrammarState, kind: Kind) -> GrammarState | None:
 
     if kind is _CLOSED_BY[group]:
         return None if place is Place.EMPTY else _close(stack)
-    if kind is Kind.SYMBOL:
+    if kind in (Kind.SYMBOL, Kind.ALONE):
         return _state(stack, Place.AFTER_ITEM)
     if kind in (Kind.OPEN_BRACKET, Kind.CLOSE_BRACKET):
         return None if group is Group.INDEX else _state(stack, Place.AFTER_ITEM)

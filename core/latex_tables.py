@@ -218,6 +218,15 @@ SYMBOLS = (
     | _commands("checkmark ldots cdots vdots ddots S P copyright pounds yen # % & _ $")
 )
 
+# What TeX takes for an argument as it stands. Not all commands that are one symbol are: `\neq` and
+# `\ldots` are macros of several.
+ALONE = (
+    _commands("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho")
+    | _commands("sigma tau upsilon phi chi psi omega varepsilon vartheta varpi varrho varsigma")
+    | _commands("varphi Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega aleph ell wp Re")
+    | _commands("Im imath jmath partial infty nabla emptyset prime")
+)
+
 # Characters that LaTeX gives another meaning, or none, where they stand alone.
 _SPECIAL_CHARACTERS = frozenset("%#$\\~")
 

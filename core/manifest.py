@@ -157,6 +157,7 @@ class Manifest:
         """
         content = asdict(self)
         content["vocabulary"] = list(self.vocabulary.tokens)
+        content["brief"] = self.vocabulary.brief
         content = {"format_version": content.pop("format_version"), **content}
         try:
             return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -190,6 +191,7 @@ class Manifest:
         if version < 1:
             problems.append(f"format_version: expected 1 to {FORMAT_VERSION}, found {version}")
         tokens = top.items("vocabulary", str, "text")
+        brief = "brief" in top.content and top.flag("brief")  # bundles had none
         fields = {
             "interface": read_interface(top.nested("interface")),
             "preprocessing": _read_preprocessing(top.nested("preprocessing")),
@@ -204,7 +206,7 @@ class Manifest:
         }
         vocabulary: Vocabulary | None = None
         try:
-            vocabulary = Vocabulary(tuple(map(str, tokens)))
+            vocabulary = Vocabulary(tuple(map(str, tokens)), brief)
         except VocabularyError as error:
             problems.append(f"vocabulary: {error}")
         _refuse(problems)

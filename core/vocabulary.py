@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from .braces import needed, restored
 from .errors import VocabularyError
 
 PAD, SOS, EOS = "<pad>", "<sos>", "<eos>"
@@ -19,9 +20,15 @@ class Vocabulary:
     >>> vocabulary = Vocabulary.from_captions([["x", "^", "{", "2", "}"]])
     >>> vocabulary.decode(vocabulary.encode(["x", "^", "{", "2", "}"]))
     ['x', '^', '{', '2', '}']
+
+    Attributes:
+        tokens: in the order of their numbers.
+        brief: whether an argument that is one symbol is written without braces (see `braces`).
+            Captions have all of them: they are spared in numbers alone.
     """
 
     tokens: tuple[str, ...]
+    brief: bool = False
 
     def __post_init__(self) -> None:
         if self.tokens[:3] != SPECIAL_TOKENS:
@@ -62,14 +69,18 @@ class Vocabulary:
         """token -> number"""
         return {token: number for number, token in enumerate(self.tokens)}
 
+    def written(self, caption: Sequence[str]) -> list[int]:
+        """The places of the tokens of a caption that are written: all, unless it is to be brief."""
+        return needed(caption) if self.brief else list(range(len(caption)))
+
     def encode(self, caption: Sequence[str]) -> list[int]:
-        """The numbers of the tokens, without `<sos>` and `<eos>`.
+        """The numbers of the tokens that are written, without `<sos>` and `<eos>`.
 
         Raises:
             VocabularyError: a token is not in the vocabulary.
         """
         try:
-            return [self.index[token] for token in caption]
+            return [self.index[caption[place]] for place in self.written(caption)]
         except KeyError as error:
             raise VocabularyError(
                 f"the token {error.args[0]!r} is not among the {len(self)} this vocabulary holds; "
@@ -77,11 +88,11 @@ class Vocabulary:
             ) from None
 
     def decode(self, numbers: Iterable[int]) -> list[str]:
-        """The tokens up to the first `<eos>`; `<pad>` and `<sos>` are left out."""
+        """The caption up to the first `<eos>`; `<pad>` and `<sos>` are left out."""
         caption: list[str] = []
         for number in numbers:
             if number == self.eos:
                 break
             if number not in (self.pad, self.sos):
                 caption.append(self.tokens[number])
-        return caption
+        return restored(caption) if self.brief else caption

@@ -158,7 +158,8 @@ def collate_compact(
     are the bytes that were drawn, ink has half precision."""
     height = _ceil(max(drawing.image.shape[0] for drawing in drawings), STRIDE)
     width = _ceil(max(drawing.image.shape[1] for drawing in drawings), _WIDTH_STEP)
-    steps = 1 + max(len(expression.caption) for expression in expressions)
+    written = [vocabulary.written(expression.caption) for expression in expressions]
+    steps = 1 + max(map(len, written))
     count = len(expressions)
     images = np.zeros((count, 1, height, width), np.uint8)
     inputs = np.full((count, DIRECTIONS, steps), vocabulary.pad, np.int64)
@@ -174,7 +175,8 @@ def collate_compact(
         targets[row, 0, : length + 1] = [*numbers, vocabulary.eos]
         inputs[row, 1, : length + 1] = [vocabulary.eos, *numbers[::-1]]
         targets[row, 1, : length + 1] = [*numbers[::-1], vocabulary.sos]
-        ink[row, :length] = ink_in_cells(drawing, expression.ink, height, width)
+        of_tokens = [expression.ink[place] for place in written[row]]
+        ink[row, :length] = ink_in_cells(drawing, of_tokens, height, width)
         mirror[row, :length] = np.arange(length - 1, -1, -1)
     return Batch(
         torch.from_numpy(images),

@@ -67,7 +67,8 @@ def bundle_source(bundle: Bundle) -> Source:
 
 
 def _recipe(bundle: Bundle) -> Recipe:
-    """The recipe by its name, with the model's shape and the rendering as the manifest tells them.
+    """The recipe by its name, with the model's shape, the rendering and what is done about braces
+    as the manifest tells them.
 
     Nothing else of it is needed, so a bundle of an older version of inktex will do.
     """
@@ -78,7 +79,11 @@ def _recipe(bundle: Bundle) -> Recipe:
             "found none; start from the checkpoint that it was exported from"
         )
     recipe = named(str(told.get("name")))
-    recipe = dataclasses.replace(recipe, rendering=rendering_of(bundle.manifest.preprocessing))
+    recipe = dataclasses.replace(
+        recipe,
+        rendering=rendering_of(bundle.manifest.preprocessing),
+        brief=bundle.manifest.vocabulary.brief,
+    )
     known = {each.name for each in dataclasses.fields(recipe.model)}  # type: ignore[arg-type]
     return recipe.override(
         {

@@ -136,9 +136,10 @@ class Checkpoint:
     @classmethod
     def _assembled(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Checkpoint:
         groups = grouped(tensors, _GROUPS)
+        recipe = recipe_from_dict(header["recipe"])
         return cls(
-            recipe_from_dict(header["recipe"]),
-            Vocabulary(tuple(header["vocabulary"])),
+            recipe,
+            Vocabulary(tuple(header["vocabulary"]), recipe.brief),
             Progress(**header["progress"]),
             groups["network"],
             groups["average"],

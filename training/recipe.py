@@ -97,6 +97,7 @@ class Recipe:
         model: the architecture and its shape.
         objective: what is minimised.
         rendering: how large the network sees a formula.
+        brief: as of the vocabulary, write an argument that is one symbol without braces.
         validation_share: share of the training data that is held out.
         seed: of the split, the initial weights, the order and the augmentation.
     """
@@ -107,6 +108,7 @@ class Recipe:
     optimisation: Optimisation = field(default_factory=Optimisation)
     augmentation: Augmentation = field(default_factory=Augmentation)
     rendering: Rendering = field(default_factory=Rendering)
+    brief: bool = False
     validation_share: float = 0.05
     seed: int = 1
 
@@ -126,12 +128,12 @@ class Recipe:
 
     def with_values(self, values: Mapping[str, Any]) -> Recipe:
         """This recipe with the values of a `to_dict`, also after a journey through JSON, and of
-        versions that knew one rendering only, or nothing synthetic, or no quantisation.
+        versions that knew one rendering only, all braces, nothing synthetic, or no quantisation.
 
         Raises:
             DataError: a value is missing, unknown or of another type.
         """
-        values = {"rendering": dataclasses.asdict(Rendering()), **values}
+        values = {"rendering": dataclasses.asdict(Rendering()), "brief": False, **values}
         if isinstance(values.get("optimisation"), dict):
             values["optimisation"] = {"quantization_aware": False, **values["optimisation"]}
         if isinstance(values.get("augmentation"), dict):

@@ -183,4 +183,6 @@ def _recipe(name: str | None, start: Checkpoint | None, source: Source | None) -
         return named(str(name))
     # of how it was trained nothing is taken over, but the weights know formulas of one size only
     own = source.recipe
-    return dataclasses.replace(named(own.name), model=own.model, rendering=own.rendering)
+    return dataclasses.replace(
+        named(own.name), model=own.model, rendering=own.rendering, brief=own.brief
+    )

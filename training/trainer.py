@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ def train(
         if not changed_data:
             _check_same_data(resume, provenance)
     vocabulary = _vocabulary(train_expressions, resume, source, vocabulary)
+    vocabulary = replace(vocabulary, brief=recipe.brief)
     _check_captions(train_expressions, vocabulary, recipe.model.max_length)
     if watch.patience and not validation_expressions:
         raise DataError(

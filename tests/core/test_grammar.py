@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from inktex.core.vocabulary import SPECIAL_TOKENS, Vocabulary
 TOKENS = ["x", "1", "+", "(", "[", "]", "{", "}", "_", "^", r"\frac", r"\sqrt", r"\sum", r"\limits"]
 
 
-def vocabulary_of(*tokens: str) -> Vocabulary:
-    return Vocabulary((*SPECIAL_TOKENS, *tokens))
+def vocabulary_of(*tokens: str, brief: bool = False) -> Vocabulary:
+    return Vocabulary((*SPECIAL_TOKENS, *tokens), brief)
 
 
 def accepts(grammar: GrammarConstraint, caption: list[str], tokens_left: int | None = None) -> bool:
@@ -234,10 +235,12 @@ def test_the_language_is_exactly_that_of_the_independent_reader(
     assert walked == expected
 
 
-@given(seed=st.integers(0, 2**32 - 1), tokens_left=st.integers(2, 40))
-def test_random_writing_always_ends_well_formed_and_in_time(seed: int, tokens_left: int) -> None:
+@given(seed=st.integers(0, 2**32 - 1), tokens_left=st.integers(2, 40), brief=st.booleans())
+def test_random_writing_always_ends_well_formed_and_in_time(
+    seed: int, tokens_left: int, brief: bool
+) -> None:
     generator = np.random.default_rng(seed)
-    vocabulary = vocabulary_of(*TOKENS, r"\hat")
+    vocabulary = vocabulary_of(*TOKENS, r"\hat", brief=brief)
     grammar = GrammarConstraint(vocabulary)
     # Tokens that open something are preferred, so that the limit is what ends the formula.
     weights = np.ones(len(vocabulary))
@@ -254,14 +257,39 @@ def test_random_writing_always_ends_well_formed_and_in_time(seed: int, tokens_le
     assert is_well_formed(vocabulary.decode(caption))
 
 
+@pytest.mark.parametrize("brief", [False, True], ids=["all braces", "brief"])
 @pytest.mark.parametrize("name", ["train", "2014", "2016"])
-def test_every_caption_of_the_data_is_accepted(data_root: Path, name: str) -> None:
+def test_every_caption_of_the_data_is_accepted(data_root: Path, name: str, brief: bool) -> None:
     lines = (data_root / "crohme" / "images" / f"{name}.tsv").read_text("utf-8").splitlines()
     captions = [line.split("\t")[1].split() for line in lines]
-    grammar = GrammarConstraint(Vocabulary.from_captions(captions))
+    vocabulary = replace(Vocabulary.from_captions(captions), brief=brief)
+    grammar = GrammarConstraint(vocabulary)
     refused = [" ".join(caption) for caption in captions if not accepts(grammar, caption)]
     assert len(captions) > 900
     assert refused == []
+    assert [vocabulary.decode(vocabulary.encode(caption)) for caption in captions] == captions
+    share = sum(len(vocabulary.encode(caption)) for caption in captions) / sum(map(len, captions))
+    assert share < 0.85 if brief else share == 1
+
+
+def test_a_brief_vocabulary_needs_braces_only_around_more_than_a_symbol() -> None:
+    vocabulary = vocabulary_of(*TOKENS, r"\neq", brief=True)
+    grammar = GrammarConstraint(vocabulary)
+
+    def choices(written: str) -> set[str]:
+        state = grammar.start()
+        for token in written.split():
+            state = grammar.advance(state, vocabulary.index[token])
+        return {vocabulary.tokens[token] for token in grammar.allowed(state, 20).nonzero()[0]}
+
+    assert choices("x ^") == {"x", "1", "{"}
+    assert choices(r"\sqrt") == {"x", "1", "{", "["}
+    assert choices(r"\frac x") == {"x", "1", "{"}
+    assert "<eos>" in choices(r"\frac x 1")
+    assert "^" in choices("x _ 1")
+    assert "_" not in choices("x ^ 1")
+    assert choices(r"\sqrt [ 1 ]") == {"x", "1", "{"}
+    assert accepts(grammar, [r"\frac", r"{", r"x", r"^", r"{", r"+", r"}", r"}", r"{", r"1", r"}"])
 
 
 @given(seed=st.integers(0, 2**32 - 1))

@@ -147,6 +147,16 @@ def test_bundles_from_before_beams_had_a_calibration_are_read(manifest: Manifest
         )
 
 
+def test_bundles_from_before_braces_could_be_spared_are_read(manifest: Manifest) -> None:
+    content = json.loads(manifest.to_json())
+    assert content.pop("brief") is False
+    assert Manifest.from_json(json.dumps(content)) == manifest
+    brief = replace(manifest, vocabulary=replace(manifest.vocabulary, brief=True))
+    assert Manifest.from_json(brief.to_json()) == brief
+    with pytest.raises(BundleError, match="brief: expected"):
+        Manifest.from_json(edited(manifest, "brief", "very"))
+
+
 def test_bundles_from_before_there_was_rescoring_are_read(manifest: Manifest) -> None:
     content = json.loads(manifest.to_json())
     del content["decoding"]["rescore"]

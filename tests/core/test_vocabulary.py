@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import doctest
 import pickle
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -34,6 +35,15 @@ def test_what_is_encoded_is_decoded(captions: list[list[str]]) -> None:
     for caption in captions:
         assert words.decode(words.encode(caption)) == caption
         assert words.decode([words.sos, *words.encode(caption), words.eos, 99999]) == caption
+
+
+def test_a_brief_vocabulary_spares_braces_in_numbers_alone() -> None:
+    words = replace(Vocabulary.from_captions([POWER]), brief=True)
+    numbers = words.encode(POWER)
+    assert [words.tokens[number] for number in numbers] == ["x", "^", "2"]
+    assert words.written(POWER) == [0, 1, 3]
+    assert words.decode([words.sos, *numbers, words.eos]) == POWER
+    assert words.decode(Vocabulary(words.tokens).encode(POWER)) == POWER
 
 
 def test_decoding_ends_at_the_first_end_and_skips_padding() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -127,6 +129,31 @@ def test_the_mirror_finds_the_ink_of_tokens_read_from_the_right() -> None:
             if token not in (words.eos, words.pad):
                 assert torch.equal(torch.stack(inks[::-1]), torch.stack(of_token[token]))
     assert batch.ink.sum() > 0
+
+
+def test_braces_that_are_spared_take_no_step_and_no_ink() -> None:
+    words = vocabulary()
+    brief = replace(words, brief=True)
+    made = expressions(6)
+    drawings = [draw(each) for each in made]
+    full, short = (collate(made, drawings, each) for each in (words, brief))
+    assert short.inputs.shape[2] <= full.inputs.shape[2]
+    spared = 0
+    for row, each in enumerate(made):
+        places = brief.written(each.caption)
+        count = len(places)
+        spared += len(each.caption) - count
+        for of in (short.targets, short.inputs[:, :, 1:]):
+            assert of[row, 0, :count].tolist() == full.targets[row, 0, places].tolist()
+        assert short.targets[row, 0, count] == words.eos
+        assert torch.equal(short.ink[row, :count], full.ink[row, places])
+        assert (
+            short.targets[row, 1, :count].tolist() == short.targets[row, 0, :count].tolist()[::-1]
+        )
+        assert torch.equal(
+            short.ink[row, short.mirror[row, :count]], short.ink[row, :count].flip(0)
+        )
+    assert spared > 0
 
 
 def test_an_expression_without_known_ink_makes_a_batch_too() -> None:

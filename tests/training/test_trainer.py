@@ -15,6 +15,7 @@ from torch import nn
 
 from inktex.core.errors import CheckpointError, DataError, VocabularyError
 from inktex.core.vocabulary import Vocabulary
+from inktex.export.checkpoint_bundle import export_bundle
 from inktex.training import trainer
 from inktex.training.budget import Budget
 from inktex.training.budget_callback import LAST
@@ -133,6 +134,23 @@ def test_the_vocabulary_is_that_of_the_captions_of_the_source_or_given(tmp_path:
     grown = train(tmp_path / "source", "1step", source=source).vocabulary
     assert grown.tokens[:5] == narrow.tokens
     assert sorted(grown.tokens[5:]) == sorted(set(own.tokens) - set(narrow.tokens))
+
+
+def test_braces_are_spared_from_the_recipe_to_the_bundle(tmp_path: Path) -> None:
+    recipe = synthetic.recipe().override({"brief": "true"})
+    last = train(tmp_path / "brief", "1step", recipe)
+    assert last.vocabulary.brief
+    loaded = Checkpoint.load(tmp_path / "brief" / LAST)
+    assert loaded.vocabulary == last.vocabulary
+    bundle = export_bundle(loaded, tmp_path / "bundle")
+    assert bundle.manifest.vocabulary == last.vocabulary
+    for source in (load_source(tmp_path / "brief" / LAST), load_source(bundle.path)):
+        assert source.recipe.brief
+        again = train(tmp_path / "all", "1step", synthetic.recipe(), source=source)
+        assert not again.vocabulary.brief  # as the recipe says
+        assert again.vocabulary.tokens == last.vocabulary.tokens
+    resumed = train(tmp_path / "brief", "2steps", recipe, resume=loaded)
+    assert resumed.vocabulary == last.vocabulary
 
 
 def test_a_checkpoint_tells_what_it_was_started_from(tmp_path: Path) -> None:
