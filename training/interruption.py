@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: what is under way is ended and saved."""
+"""Ctrl-C, or being asked to end, as a request: what is under way is ended and saved."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Ctrl-C; and what `kill`, containers and batch systems send before they lose patience."""
+
 
 class Interruption:
-    """While it lasts, the first Ctrl-C is noted and a second one interrupts at once.
+    """While it lasts, the first of `SIGNALS` is noted and a second one interrupts at once.
 
     Outside the main thread, where Python gives no signals, nothing is ever noted.
 
     Attributes:
-        requested: whether Ctrl-C was pressed.
+        requested: whether one has come.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self._before: Any = None
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
+            self._before = {each: signal.signal(each, self._note) for each in SIGNALS}
         return self
 
     def __exit__(
@@ -32,8 +35,8 @@ class Interruption:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for each, before in self._before.items():
+            signal.signal(each, before)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

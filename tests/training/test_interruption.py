@@ -5,19 +5,23 @@ import threading
 
 import pytest
 
-from inktex.training.interruption import Interruption
+from inktex.training.interruption import SIGNALS, Interruption
 
 
-def test_the_first_ctrl_c_is_noted_and_the_second_interrupts() -> None:
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("first", SIGNALS)
+@pytest.mark.parametrize("second", SIGNALS)
+def test_the_first_signal_is_noted_and_the_second_interrupts(
+    first: signal.Signals, second: signal.Signals
+) -> None:
+    before = [signal.getsignal(each) for each in SIGNALS]
     with Interruption() as interruption:
         seen = [interruption.requested]
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(first)
         seen.append(interruption.requested)
         assert seen == [False, True]
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+            signal.raise_signal(second)
+    assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
 def test_in_another_thread_it_does_nothing() -> None:
