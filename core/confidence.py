@@ -8,8 +8,10 @@ from math import exp
 
 LEAST = -20.0
 """Log-probabilities below count as this: what the grammar forces is as unlikely as it gets."""
-FARTHEST = 10.0
-"""Margins beyond count as this: who is so far ahead has no rival."""
+FARTHEST = 4.0
+"""Margins beyond count as this: who is so far ahead has no rival, and a search that is asked for
+one reading does not follow what lags further. On validation that costs one formula of 376, and
+spares two fifths of the rows."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .attention import Explanation, attention_of, attentive, on_grid
+from .confidence import FARTHEST
 from .errors import InputError
 from .grammar import GrammarConstraint
 from .latex import to_latex
@@ -272,6 +273,8 @@ class Recognizer:
             max_length=decoding.max_length,
             length_penalty=decoding.length_penalty,
             nbest=beam if rescore else max(nbest, 2),
+            # who wants more than one reading also wants those that are far behind
+            lag=FARTHEST if nbest == 1 else inf,
             constraint=constraint,
         )
         if not rescore:

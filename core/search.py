@@ -136,6 +136,7 @@ def beam_search(
     max_length: int,
     length_penalty: float = 1.0,
     nbest: int = 1,
+    lag: float = np.inf,
     constraint: GrammarConstraint | None = None,
 ) -> list[Hypothesis]:
     """Follow the `beams` likeliest beginnings at once; with one beam this is `greedy`.
@@ -155,12 +156,14 @@ def beam_search(
         length_penalty: 0 ranks by probability (and so favours the short), 1 by the mean
             log-probability of a token.
         nbest: how many hypotheses are wanted, at most `beams`.
+        lag: a hypothesis is given up that is less likely than another one by more than this many
+            nats, ended or not.
         constraint: keeps every result a well-formed formula that ends within `max_length`.
 
     Returns:
         Up to `nbest` different hypotheses, best first: by score, the earlier finished first where
         scores are equal; those that `max_length` cut off come after all finished ones. Fewer than
-        `nbest` only where the model gives no other any probability.
+        `nbest` only where the model gives no other any probability, or others were given up.
 
     Raises:
         InputError: an argument makes no sense.
@@ -171,6 +174,8 @@ def beam_search(
         raise InputError(f"expected 1 <= nbest <= beams; found nbest {nbest}, beams {beams}")
     if not 0 <= length_penalty < np.inf:
         raise InputError(f"expected a length penalty >= 0, usually 1; found {length_penalty}")
+    if not lag > 0:
+        raise InputError(f"expected a lag > 0, of natural log-probability; found {lag}")
 
     # One row to begin with: equal rows would all grow into the same hypotheses.
     state = model.start(memory, 1)
@@ -188,7 +193,12 @@ def beam_search(
 
         grown: list[_Beam] = []
         order: list[int] = []
+        best = max((each.log_prob for each in finished), default=-np.inf)
         for row, token, log_prob in found:
+            total = live[row].log_prob + log_prob
+            best = max(best, total)  # of this step the first is the likeliest
+            if total < best - lag:
+                break
             if token == eos:
                 finished.append(live[row].finish(log_prob, length_penalty))
             else:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, TypeVar
 
 import numpy as np
@@ -90,11 +91,11 @@ def _libraries() -> tuple[Any, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without progress and advice."""
+    """Without advice, and with progress where it does not mix with results."""
     level = logging.root.manager.disable
     try:
         logging.disable(logging.WARNING)
-        with warnings.catch_warnings():
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -134,6 +134,14 @@ def static_int8(
     nodes = _nodes(model, STATIC_OPERATORS, kept)
     if not nodes:
         return model
+    products = {name for node in model.graph.node if node.name in nodes for name in node.output}
+    # a ReLU behind a product is the range of what comes out: left in, it would be one more rounding
+    # wherever two look at it
+    rectifiers = [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Relu" and node.input[0] in products and node.output[0] in ranges
+    ]
     overrides = {
         name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
         for name, (low, high) in ranges.items()
@@ -156,8 +164,8 @@ def static_int8(
             activation_type=scheme.activations,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            op_types_to_quantize=list(STATIC_OPERATORS),
-            nodes_to_quantize=nodes,
+            op_types_to_quantize=[*STATIC_OPERATORS, "Relu"],
+            nodes_to_quantize=[*nodes, *rectifiers],
             extra_options=options,
         )
         return onnx.load(folder / "int8.onnx")

@@ -133,9 +133,11 @@ def _openvino(source: QuantizationSource, precision: str) -> Quantizer:
     or half precision."""
     encoder = layers_of(source.encoder, STATIC_OPERATORS)
     step = layers_of(source.step, OPERATORS)
-    scheme = UNSIGNED_INPUTS
     forms: dict[str, tuple[str, tuple[str, ...]]] = {
-        "int8": (f"encoder {scheme.name}, per channel; step weights alone", (*encoder, *step)),
+        "int8": (
+            f"encoder {UNSIGNED_INPUTS.name}, per channel; step weights alone",
+            (*encoder, *step),
+        ),
         "weights8": ("weights alone, 8 bits", (*encoder, *step)),
         "fp16": ("weights in float16", ()),
     }
@@ -147,7 +149,7 @@ def _openvino(source: QuantizationSource, precision: str) -> Quantizer:
         if precision == "int8":
             left = [each for each in kept if each in encoder]
             models = (
-                static_int8(source.encoder, source.ranges(), scheme, left),
+                static_int8(source.encoder, source.ranges(), UNSIGNED_INPUTS, left),
                 weights8(source.step, kept),
             )
         elif not half:

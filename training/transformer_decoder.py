@@ -84,6 +84,14 @@ def grid_encoding(height: int, width: int, features: int, device: torch.device) 
     )
 
 
+def cell_encoding(row: Tensor, column: Tensor, height: int, width: int, features: int) -> Tensor:
+    """Encodings [n, features] of some cells of that grid, given their rows and columns [n]."""
+    half = features // 2
+    rows = sinusoid(torch.arange(height, device=row.device), half)
+    columns = sinusoid(torch.arange(width, device=row.device), half)
+    return torch.cat([rows.index_select(0, row), columns.index_select(0, column)], dim=1)
+
+
 class Coverage(nn.Module):
     """How much past attention raises or lowers the score of a cell.
 

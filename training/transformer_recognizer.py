@@ -13,7 +13,15 @@ from ..core.attention import COVERAGE
 from ..core.interface import ALL_CELLS, GraphSpec, Interface, StateSpec, TensorSpec
 from .batches import INK_THRESHOLD
 from .recognizer import Recognizer
-from .transformer_decoder import MASKED, CoverageTransformer, Memory, State, grid_encoding
+from .transformer_decoder import (
+    MASKED,
+    CoverageTransformer,
+    Memory,
+    State,
+    cell_encoding,
+    grid_encoding,
+)
+from .two_scale_encoder import TwoScaleEncoder, quotient
 
 
 def holds_ink(images: Tensor, cell: int) -> Tensor:
@@ -105,11 +113,18 @@ class TransformerRecognizer(Recognizer):
         return self.decoder.remember(cells.features, cells.places, cells.bias)
 
     def encode_inked(self, images: Tensor) -> Memory:
-        cells = self.all_cells(images)
-        inked = (cells.bias == 0).any(dim=0)
+        bias = torch.where(self.inked(images), 0.0, MASKED)
+        inked = (bias == 0).any(dim=0)
         index = (inked | ~inked.any()).nonzero().squeeze(1)
-        features = cells.features.index_select(1, index)
-        return self.decoder.remember(features, cells.places.index_select(1, index), cells.bias)
+        height, width = (side // self.cell for side in images.shape[2:])
+        row = quotient(index, width)
+        column = index - row * width
+        if isinstance(self.encoder, TwoScaleEncoder):
+            features = self.encoder.at_cells(images, row, column)
+        else:
+            features = self.encoder(images).flatten(2).transpose(1, 2).index_select(1, index)
+        places = cell_encoding(row, column, height, width, features.shape[2])[None]
+        return self.decoder.remember(features, places.to(features.dtype), bias)
 
     def remember(self, images: Tensor) -> Memory:
         """images [b, 1, h, w] -> memory of the cells with ink"""

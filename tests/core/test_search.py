@@ -221,6 +221,35 @@ def test_the_search_stops_as_soon_as_no_beam_can_win() -> None:
     assert len(model.rows) > 2
 
 
+@pytest.mark.parametrize(("lag", "rows"), [(2.0, [1, 1, 1]), (5.0, [1, 2, 2]), (1e9, [1, 3, 3])])
+def test_what_lags_behind_is_given_up(lag: float, rows: list[int]) -> None:
+    """The first token is one of three, 0.951 : 0.048 : 0.001, and repeats itself."""
+    first = [0.0, 0.0, 0.0, 0.951, 0.048, 0.001]
+    repeated = np.eye(6).tolist()[3:]
+    model = markov_model([first, first, first, *repeated])
+    search: dict[str, Any] = {"beams": 3, "sos": SOS, "eos": EOS, "max_length": 3, "nbest": 3}
+    found = beam_search(model, "image 0", **search, lag=lag)
+    assert model.rows == rows
+    assert [each.tokens for each in found] == [(3, 3, 3), (4, 4, 4), (5, 5, 5)][: rows[-1]]
+
+
+@given(seed=seeds, sharpness=st.sampled_from([0.5, 2.0]), lag=st.floats(0.1, 6.0))
+def test_the_rest_is_searched_as_before(seed: int, sharpness: float, lag: float) -> None:
+    """A lag beyond all differences drops nothing; what is left by another is counted right."""
+    search: dict[str, Any] = {"beams": 4, "sos": SOS, "eos": EOS, "max_length": 8, "nbest": 4}
+    model = random_model(seed, 6, sharpness)
+    full = beam_search(model, "image 0", **search)
+    assert beam_search(model, "image 0", **search, lag=1e6) == full
+    few = beam_search(model, "image 0", **search, lag=lag)
+    assert 1 <= len(few) <= len(full)
+    for each in few:
+        expected = sum(
+            float(model.chances(each.tokens[:position])[token])
+            for position, token in enumerate((*each.tokens, EOS)[: len(each.token_log_probs)])
+        )
+        assert each.log_prob == pytest.approx(expected, rel=1e-5)
+
+
 def test_rows_are_cut_down_as_hypotheses_end() -> None:
     runs = []
     for seed in range(10):
@@ -512,6 +541,8 @@ def test_a_model_of_another_width_is_an_error() -> None:
         ({"max_length": 0}, "max_length >= 1"),
         ({"length_penalty": -1.0}, "length penalty >= 0"),
         ({"length_penalty": float("nan")}, "length penalty >= 0"),
+        ({"lag": 0.0}, "lag > 0"),
+        ({"lag": float("nan")}, "lag > 0"),
         ({"constraint": GrammarConstraint(VOCABULARY)}, "vocabulary of 15 tokens and the model"),
         (
             {"constraint": GrammarConstraint(SIX), "max_length": 1},

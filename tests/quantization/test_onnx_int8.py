@@ -19,6 +19,7 @@ from inktex.quantization.onnx_int8 import (
     DYNAMIC_OPERATORS,
     QUANTIZED_OPERATORS,
     SYMMETRIC,
+    UNSIGNED,
     UNSIGNED_INPUTS,
     _Folder,
     check_operators,
@@ -268,6 +269,19 @@ def test_symmetric_graphs_have_no_zero_points_and_no_quantised_bias(
     quantizers = [each for each in model.graph.node if each.op_type.endswith("quantizeLinear")]
     assert quantizers
     assert not any(arrays[each.input[2]].any() for each in quantizers)
+
+
+def test_what_is_rectified_is_rounded_once(source: QuantizationSource) -> None:
+    """Each tensor of the encoder has one pair of quantisers, also where two products look at it;
+    the ReLU behind a product is its range."""
+    model = static_int8(source.encoder, source.ranges(), UNSIGNED)
+    made = {name: node.op_type for node in model.graph.node for name in node.output}
+    rounded = {each.input[0] for each in model.graph.node if each.op_type == "QuantizeLinear"}
+    left = [each for each in model.graph.node if each.op_type == "Relu"]
+    before = [each for each in source.encoder.graph.node if each.op_type == "Relu"]
+    assert len(left) < len(before)
+    assert all(made[each.input[0]] == "Add" for each in left)
+    assert not any(each.input[0] in rounded for each in left)
 
 
 def test_unsigned_inputs_use_every_level_for_what_is_never_negative(

@@ -14,6 +14,17 @@ def test_features_are_at_the_stride_of_a_cell() -> None:
         assert features.shape == (2, 16, height // CELL, width // CELL)
 
 
+def test_single_cells_are_those_of_the_whole_grid() -> None:
+    torch.manual_seed(0)
+    encoder = TwoScaleEncoder((4, 6, 8, 10), (1, 1, 1), 12).eval()
+    images = torch.rand(2, 1, 48, 80)
+    cells = torch.tensor([0, 9, 10, 23, 37, 59])
+    with torch.no_grad():
+        whole = encoder(images).flatten(2).transpose(1, 2)
+        found = encoder.at_cells(images, cells // 10, cells % 10)
+    torch.testing.assert_close(found, whole[:, cells])
+
+
 def test_a_fresh_block_is_the_identity() -> None:
     x = torch.rand(2, 4, 8, 8)
     assert torch.equal(ResidualBlock(4)(x), x)
