@@ -80,8 +80,8 @@ class Result:
         timings: where the time went.
         token_log_probs: the model's natural log-probability of every token, `<eos>` included.
         margin: the natural log-probability of this reading less that of the likeliest other one
-            that the search followed; infinite where it found no other, None where it looked for
-            none, searching greedily.
+            that the search followed, at most `confidence.FARTHEST`, which also stands for no other
+            that came so near; None where none was looked for, searching greedily.
     """
 
     latex: str
@@ -156,7 +156,8 @@ class Recognizer:
             source: see `Source`. Files are told apart by content, not by name.
             beam: hypotheses to follow; 1 is greedy. By default the bundle's number, or `nbest`
                 where that is more.
-            nbest: readings wanted, the best included.
+            nbest: readings wanted, the best included. Where it is one, hypotheses that lag by more
+                than `confidence.FARTHEST` nats are given up.
             constrain: keep to well-formed formulas (balanced braces, two arguments of `\\frac`).
             rescore: rank the hypotheses of a beam by both directions; by default as the bundle
                 says, of which not every one can.
@@ -249,7 +250,7 @@ class Recognizer:
     def _search(
         self, memory: Any, beam: int, nbest: int, constrain: bool, rescore: bool = True
     ) -> list[Hypothesis]:
-        """Best first; with beams two or more, so that they can be compared."""
+        """Best first; with beams also the next, where it comes near, to compare with."""
         vocabulary, decoding = self.manifest.vocabulary, self.manifest.decoding
         constraint = self._grammar if constrain else None
         if beam == 1:
@@ -302,7 +303,7 @@ class Recognizer:
         margin = None
         if beam > 1:
             others = [each.log_prob for each in among if each is not hypothesis]
-            margin = hypothesis.log_prob - max(others, default=-inf)
+            margin = min(hypothesis.log_prob - max(others, default=-inf), FARTHEST)
             calibration = self.manifest.beam_confidence or calibration
         if calibration is None:
             confidence = exp(min(hypothesis.log_prob, 0.0))

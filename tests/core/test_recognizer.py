@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from inktex.core.confidence import Calibration
+from inktex.core.confidence import FARTHEST, Calibration
 from inktex.core.errors import BundleError, InktexError, InputError
 from inktex.core.ink import Ink
 from inktex.core.manifest import (
@@ -26,6 +26,7 @@ from inktex.core.manifest import (
 )
 from inktex.core.recognizer import Recognizer
 from inktex.core.rendering import render_ink
+from inktex.core.search import Hypothesis
 from inktex.core.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 VOCABULARY = Vocabulary((*SPECIAL_TOKENS, "x", "^", "{", "}", "2", "3"))
@@ -167,6 +168,8 @@ def test_readings_of_a_beam_have_a_confidence_of_their_own(
     assert best.margin == pytest.approx(margin, abs=1e-3)
     assert best.confidence == pytest.approx(0.6, abs=1e-3)  # of the two that there are
     again = calibrated(STROKES, beam=4, nbest=2)
+    unrivalled = calibrated._alternative(Hypothesis((3,), -0.1, (-0.1,), True, -0.1), [], 4)
+    assert unrivalled.margin == FARTHEST
     assert again.confidence == best.confidence
     [other] = again.alternatives
     assert other.margin == pytest.approx(-margin, abs=1e-3)
