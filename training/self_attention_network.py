@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .cell_encoder import CellEncoder
 from .transformer_decoder import MASKED, grid_encoding
 from .transformer_recognizer import holds_ink
 
@@ -80,7 +81,7 @@ class SelfAttentionNetwork(nn.Module):
         return x
 
 
-class AttentiveEncoder(nn.Module):
+class AttentiveEncoder(CellEncoder):
     """A convolutional encoder, a projection, and attention among the cells with ink.
 
     Attributes:

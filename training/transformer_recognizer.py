@@ -12,6 +12,7 @@ from torch.nn import functional
 from ..core.attention import COVERAGE
 from ..core.interface import ALL_CELLS, GraphSpec, Interface, StateSpec, TensorSpec
 from .batches import INK_THRESHOLD
+from .cell_encoder import CellEncoder, quotient
 from .recognizer import Recognizer
 from .transformer_decoder import (
     MASKED,
@@ -21,7 +22,6 @@ from .transformer_decoder import (
     cell_encoding,
     grid_encoding,
 )
-from .two_scale_encoder import TwoScaleEncoder, quotient
 
 
 def holds_ink(images: Tensor, cell: int) -> Tensor:
@@ -59,7 +59,7 @@ class TransformerRecognizer(Recognizer):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: CellEncoder,
         decoder: CoverageTransformer,
         cell: int,
         symbol_head: nn.Linear | None = None,
@@ -119,10 +119,7 @@ class TransformerRecognizer(Recognizer):
         height, width = (side // self.cell for side in images.shape[2:])
         row = quotient(index, width)
         column = index - row * width
-        if isinstance(self.encoder, TwoScaleEncoder):
-            features = self.encoder.at_cells(images, row, column)
-        else:
-            features = self.encoder(images).flatten(2).transpose(1, 2).index_select(1, index)
+        features = self.encoder.at_cells(images, row, column)
         places = cell_encoding(row, column, height, width, features.shape[2])[None]
         return self.decoder.remember(features, places.to(features.dtype), bias)
 

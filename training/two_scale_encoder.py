@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .cell_encoder import CellEncoder, as_rows, picked, quotient
+
 CELL = 8
 """A cell of the memory is `CELL` x `CELL` pixels."""
 
@@ -54,7 +56,7 @@ class Stage(nn.Sequential):
         )
 
 
-class TwoScaleEncoder(nn.Module):
+class TwoScaleEncoder(CellEncoder):
     """Images to features at stride 8, to which the features at stride 16 are added.
 
     Args:
@@ -88,25 +90,8 @@ class TwoScaleEncoder(nn.Module):
         return torch.relu(self.from_middle(middle) + coarse)
 
     def at_cells(self, images: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        """The same features [b, n, d] of some cells alone, given their rows and columns, int64 [n]:
-        what is behind the two scales sees one cell at a time."""
+        # what is behind the two scales sees one cell at a time
         middle = self.middle(self.fine(self.stem(images)))
-        coarse = self.coarse(middle)
-        fine = self.from_middle(_picked(middle, row, column))
-        return torch.relu(
-            fine + self.from_coarse(_picked(coarse, quotient(row, 2), quotient(column, 2)))
-        )[:, :, 0].transpose(1, 2)
-
-
-def quotient(numbers: Tensor, by: int) -> Tensor:
-    """Small whole numbers divided, int64 [n] rounded down; in ONNX with a third of the operators of
-    `//`."""
-    return (numbers / by).long()
-
-
-def _picked(features: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """features [b, c, h, w] -> [b, c, 1, n], those of some cells"""
-    # channels last, as runtimes compute convolutions of 8 bits: so nothing is laid out anew
-    cells = features.permute(0, 2, 3, 1).flatten(1, 2)
-    found = cells.index_select(1, row * features.shape[3] + column)
-    return found[:, None].permute(0, 3, 1, 2)
+        coarse = picked(self.coarse(middle), quotient(row, 2), quotient(column, 2))
+        fine = self.from_middle(picked(middle, row, column))
+        return as_rows(torch.relu(fine + self.from_coarse(coarse)))
