@@ -177,4 +177,4 @@ def _bundle(studying: Studying, name: str, calibration: Sequence[Expression]) ->
 
 def _size(bundle: Bundle) -> int:
     variant = bundle.variant("onnxruntime", PRECISION)
-    return sum(bundle.manifest.files[name].size for name in {variant.encoder, variant.step})
+    return sum(bundle.manifest.files[name].size for name in set(variant.graphs.values()))

@@ -276,7 +276,7 @@ class Comparison:
         return {
             name: self.bundle.read(name)
             for name in self.bundle.manifest.files
-            for graph in (variant.encoder, variant.step)
+            for graph in variant.graphs.values()
             if name == graph or name.startswith(f"{graph}/")
         }
 

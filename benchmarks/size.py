@@ -78,7 +78,7 @@ def bundle_size(bundle: Bundle) -> BundleSize:
     manifest = bundle.manifest
     files = {MANIFEST: (bundle.path / MANIFEST).stat().st_size}
     files |= {name: record.size for name, record in sorted(manifest.files.items())}
-    graphs = [{each.encoder, each.step} for each in manifest.variants]
+    graphs = [set(each.graphs.values()) for each in manifest.variants]
     alone = {}
     for variant, own in zip(manifest.variants, graphs, strict=True):
         others = {name for each in graphs for name in each} - own

@@ -1,8 +1,9 @@
 """A bundle: one trained recognizer as a directory that proves itself before it is used.
 
 `manifest.json` (see `Manifest`), the graphs of every variant, and golden inputs and outputs. No
-pickle, no graph with external data, no file outside the directory: `Bundle.open` checks all of it
-before a runtime sees a byte. Files that the manifest does not name are never read.
+pickle, no graph with data elsewhere than in the bundle, no file outside the directory:
+`Bundle.open` checks all of it before a runtime sees a byte. Files that the manifest does not name
+are never read.
 """
 
 from __future__ import annotations
@@ -79,14 +80,15 @@ class Bundle:
         for name in manifest.files:
             data = bundle.read(name)
             if name.lower().endswith(".onnx") or any(
-                variant.target == "onnxruntime" and name in (variant.encoder, variant.step)
+                variant.target == "onnxruntime" and name in variant.graphs.values()
                 for variant in manifest.variants
             ):
-                check_self_contained(data, name)
+                sizes = {each: manifest.files[file].size for each, file in _holders(manifest, name)}
+                check_self_contained(data, name, sizes)
         wanted = [(manifest.golden, "golden")] if manifest.golden is not None else []
         for number, variant in enumerate(manifest.variants):
-            wanted.append((variant.encoder, f"variants[{number}].encoder"))
-            wanted.append((variant.step, f"variants[{number}].step"))
+            for part, name in variant.graphs.items():
+                wanted.append((name, f"variants[{number}].{part}"))
         for name, where in wanted:
             # A graph may be a directory of files (CoreML's .mlpackage).
             if name not in manifest.files and not any(
@@ -128,6 +130,10 @@ class Bundle:
                 f"SHA-256 {record.sha256}, found {size} bytes with {found}; fetch the bundle again"
             )
         return data
+
+    def weights_of(self, name: str) -> dict[str, bytes]:
+        """The files that hold weights of the graph `name` for it, by the names it has for them."""
+        return {each: self.read(file) for each, file in _holders(self.manifest, name)}
 
     def contents(self) -> dict[str, bytes | Path]:
         """Name -> path of every file but the manifest, as `write_bundle` takes them."""
@@ -243,6 +249,19 @@ def golden_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     save: Any = np.savez_compressed  # whose own options have no place among the names of arrays
     save(stream, **arrays)
     return stream.getvalue()
+
+
+def _holders(manifest: Manifest, name: str) -> list[tuple[str, str]]:
+    """The files that may hold weights of the graph `name`: what the graph calls them, and their
+    names in the bundle. Of a graph for trees it is the step of its variant, which lies beside it.
+    """
+    place = PurePosixPath(name).parent
+    steps = {each.step for each in manifest.variants if each.tree == name} & set(manifest.files)
+    return [
+        (PurePosixPath(step).name, step)
+        for step in sorted(steps)
+        if PurePosixPath(step).parent == place
+    ]
 
 
 def _read_manifest(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Does an ONNX graph reach outside its own file? Answered without the onnx package.
+"""Does an ONNX graph reach further than it may? Answered without the onnx package.
 
 A tensor of an ONNX graph may name another file, anywhere on the disk, that holds its data
 (`TensorProto.external_data`); a runtime follows that name without a question. This module reads
@@ -10,7 +10,9 @@ something else to a laxer reader.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from .errors import BundleError
 
@@ -32,41 +34,129 @@ _CHILDREN: dict[str, dict[int, str]] = {
     "SparseTensor": {1: "Tensor", 2: "Tensor"},
     "Tensor": {},
 }
-_TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 8, 13, 14
+_TENSOR_DIMS, _TENSOR_DATA_TYPE, _TENSOR_NAME = 1, 2, 8
+_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-def check_self_contained(graph: bytes, name: str = "the graph") -> None:
-    """Pass an ONNX model whose tensors all lie inside `graph`, refuse any other.
+@dataclass(frozen=True)
+class ExternalTensor:
+    """A tensor whose data lies in another file.
+
+    Attributes:
+        data_type: as ONNX numbers them (`TensorProto.DataType`).
+        entries: where its data lies, as ONNX has it: "location", "offset", "length".
+    """
+
+    name: str
+    data_type: int
+    dims: tuple[int, ...]
+    entries: tuple[tuple[str, str], ...]
+
+    def within(self, holders: Mapping[str, int]) -> bool:
+        """Whether it lies in one of some files, of so many bytes, from its first to its last."""
+        # each once: of two a runtime might take the other
+        if sorted(key for key, _ in self.entries) != ["length", "location", "offset"]:
+            return False
+        found = dict(self.entries)
+        places = [found["offset"], found["length"]]
+        return all(each.isascii() and each.isdigit() for each in places) and (
+            sum(map(int, places)) <= holders.get(found["location"], -1)
+        )
+
+    def data(self, holders: Mapping[str, bytes]) -> memoryview:
+        """Its bytes, where it is `within` these files."""
+        found = dict(self.entries)
+        first = int(found["offset"])
+        return memoryview(holders[found["location"]])[first : first + int(found["length"])]
+
+
+def check_self_contained(
+    graph: bytes, name: str = "the graph", holders: Mapping[str, int] = MappingProxyType({})
+) -> None:
+    """Pass an ONNX model whose tensors all lie inside `graph`, or wholly inside files that may hold
+    them; refuse any other.
+
+    Args:
+        holders: those files, as the graph names them, and their sizes in bytes.
 
     Raises:
-        BundleError: a tensor lies in another file, or `graph` is not an ONNX model.
+        BundleError: a tensor lies elsewhere, or `graph` is not an ONNX model.
     """
+    for tensor in external_tensors(graph, name):
+        if not tensor.within(holders):
+            where = ", ".join(f"{key} {value!r}" for key, value in tensor.entries) or "nowhere"
+            raise BundleError(
+                f"{name}: expected a graph in one file, found the tensor {tensor.name!r} stored as "
+                f"external data ({where}); export it again with external_data=False"
+            )
+
+
+def external_tensors(graph: bytes, name: str = "the graph") -> list[ExternalTensor]:
+    """The tensors of an ONNX model that lie in other files.
+
+    Raises:
+        BundleError: it is no ONNX model.
+    """
+    found: list[ExternalTensor] = []
     found_graph = False
     waiting = [("Model", memoryview(graph))]  # a list, not recursion: nesting may be hostile
     while waiting:
         kind, message = waiting.pop()
-        tensor, external = "", False
-        for number, wire_type, value in _fields(message, name):
+        if kind == "Tensor":
+            tensor = _external(message, name)
+            found += [tensor] if tensor else []
+            continue
+        for number, _, value in _fields(message, name):
             child = _CHILDREN[kind].get(number)
             if child is not None:
                 if not isinstance(value, memoryview):
                     raise _damaged(name)
                 found_graph = found_graph or child == "Graph"
                 waiting.append((child, value))
-            elif kind == "Tensor" and number == _TENSOR_NAME and isinstance(value, memoryview):
-                tensor = bytes(value[:80]).decode("utf-8", "replace")
-            elif kind == "Tensor" and number == _TENSOR_EXTERNAL_DATA:
-                external = True
-            elif kind == "Tensor" and number == _TENSOR_DATA_LOCATION:
-                external = external or wire_type != _VARINT or value != 0
-        if external:
-            raise BundleError(
-                f"{name}: expected a graph in one file, found the tensor {tensor!r} stored as "
-                "external data; export it again with external_data=False"
-            )
     if not found_graph:
         raise _damaged(name)
+    return found
+
+
+def _external(message: memoryview, name: str) -> ExternalTensor | None:
+    """A TensorProto, where it says that its data lies in another file."""
+    tensor, data_type, external = "", 0, False
+    dims: list[int] = []
+    entries: list[tuple[str, str]] = []
+    for number, wire_type, value in _fields(message, name):
+        if number == _TENSOR_NAME and isinstance(value, memoryview):
+            tensor = bytes(value[:200]).decode("utf-8", "replace")
+        elif number == _TENSOR_DIMS and isinstance(value, memoryview):  # packed
+            at = 0
+            while at < len(value):
+                size, at = _varint(value, at, name)
+                dims.append(size)
+        elif number == _TENSOR_DIMS and isinstance(value, int):
+            dims.append(value)
+        elif number == _TENSOR_DATA_TYPE and isinstance(value, int):
+            data_type = value
+        elif number == _TENSOR_EXTERNAL_DATA:
+            external = True
+            if not isinstance(value, memoryview):
+                raise _damaged(name)
+            entries.append(_entry(value, name))
+        elif number == _TENSOR_DATA_LOCATION:
+            external = external or wire_type != _VARINT or value != 0
+    if not external:
+        return None
+    return ExternalTensor(tensor, data_type, tuple(dims), tuple(entries))
+
+
+def _entry(message: memoryview, name: str) -> tuple[str, str]:
+    """A StringStringEntryProto: a key and its value."""
+    found = {_ENTRY_KEY: "", _ENTRY_VALUE: ""}
+    for number, _, value in _fields(message, name):
+        if number not in found or not isinstance(value, memoryview):
+            raise _damaged(name)
+        found[number] = bytes(value[:200]).decode("utf-8", "replace")
+    return found[_ENTRY_KEY], found[_ENTRY_VALUE]
 
 
 def _fields(message: memoryview, name: str) -> Iterator[tuple[int, int, int | memoryview]]:

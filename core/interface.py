@@ -1,4 +1,4 @@
-"""What goes in and out of a bundle's two graphs, and the part that each tensor plays."""
+"""What goes in and out of a bundle's graphs, and the part that each tensor plays."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import cast
 from .fields import Fields
 
 ALL_CELLS = "all_cells"
+TREE_TOKENS, TREE_POSITIONS, TREE_ANCESTORS = "tokens", "positions", "ancestors"
 _GRID_AXES = ("cells", ALL_CELLS, "rows", "columns")
-DYNAMIC_AXES = ("batch", "height", "width", *_GRID_AXES, "beams", "length")
+DYNAMIC_AXES = ("batch", "height", "width", *_GRID_AXES, "beams", "length", "nodes")
 """The names an axis of unknown size may have in a `TensorSpec`."""
 
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
@@ -72,7 +73,7 @@ class StateSpec:
 
 @dataclass(frozen=True)
 class Interface:
-    """The two graphs and the part that each tensor plays.
+    """The graphs and the part that each tensor plays.
 
     The memory of an image is all of the encoder's outputs; the step takes inputs of the same
     names. A cell of the memory is one position of the feature map; the step depends neither on
@@ -81,6 +82,10 @@ class Interface:
     whose axis is then `ALL_CELLS`, and the rest of those that an image of the batch leaves
     unmasked (of all where there is none); that bias is to be cut down for the step.
 
+    A third graph there may be reads what is written already, all at once: a tree of tokens, whose
+    every path from the root is the beginning of a formula (tree attention; Miao et al., 2024,
+    arXiv:2305.09781). It gives at every node what steps along its path would give.
+
     Attributes:
         image: encoder input, float32 `[batch, 1, height, width]`, ink = 1, paper = 0.
         tokens: step input, int64 `[beams]`, the token last written.
@@ -88,6 +93,11 @@ class Interface:
         log_probs: step output, float32 `[beams, vocabulary]`.
         memory_bias: encoder output, 0 where a cell may be attended, -1e4 elsewhere; "" when
             no cell may be left out.
+        tree: the third graph, None where there is none. Its inputs are the memory and, with names
+            of their own, `TREE_TOKENS` int64 `[nodes]`, `TREE_POSITIONS` int64 `[nodes]` (0 for
+            roots), and `TREE_ANCESTORS` float32 `[nodes, nodes]`, 1 where the column is on the
+            path to the row, itself included; its output `log_probs`, float32
+            `[nodes, vocabulary]`.
     """
 
     encoder: GraphSpec
@@ -98,6 +108,7 @@ class Interface:
     position: str = "position"
     log_probs: str = "log_probs"
     memory_bias: str = "memory_bias"
+    tree: GraphSpec | None = None
 
     @property
     def memory(self) -> tuple[TensorSpec, ...]:
@@ -108,10 +119,13 @@ class Interface:
 def interface_problems(interface: Interface) -> Iterator[str]:
     """Every contradiction in `interface`, each as a line of text."""
     names: dict[str, dict[str, TensorSpec]] = {}
-    for graph in ("encoder", "step"):
+    graphs = {"encoder": interface.encoder, "step": interface.step}
+    if interface.tree is not None:
+        graphs["tree"] = interface.tree
+    for graph, spec_of_graph in graphs.items():
         for side in ("inputs", "outputs"):
             where = f"interface.{graph}.{side}"
-            specs: tuple[TensorSpec, ...] = getattr(getattr(interface, graph), side)
+            specs: tuple[TensorSpec, ...] = getattr(spec_of_graph, side)
             names[f"{graph}.{side}"] = {spec.name: spec for spec in specs}
             if len(names[f"{graph}.{side}"]) != len(specs):
                 yield f"{where}: a name appears more than once"
@@ -159,6 +173,15 @@ def interface_problems(interface: Interface) -> Iterator[str]:
     known |= {state.input for state in interface.state}
     for name in sorted(set(names["step.inputs"]) ^ known):
         yield f"interface.step.inputs: {name!r} is fed by nothing, or missing"
+    if interface.tree is not None:
+        known = {TREE_TOKENS, TREE_POSITIONS, TREE_ANCESTORS, *memory}
+        for name in sorted(set(names["tree.inputs"]) ^ known):
+            yield f"interface.tree.inputs: {name!r} is fed by nothing, or missing"
+        if list(names["tree.outputs"]) != [interface.log_probs]:
+            yield (
+                f"interface.tree.outputs: expected {interface.log_probs!r} alone, found "
+                f"{sorted(names['tree.outputs'])}"
+            )
 
 
 def _read_tensor(fields: Fields) -> TensorSpec:
@@ -193,4 +216,6 @@ def read_interface(fields: Fields) -> Interface:
         position=fields.text("position"),
         log_probs=fields.text("log_probs"),
         memory_bias=fields.text("memory_bias"),
+        # bundles from before there was any, and recognizers without one, do without
+        tree=_read_graph(fields.nested("tree")) if fields.content.get("tree") is not None else None,
     )

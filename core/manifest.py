@@ -82,6 +82,8 @@ class Variant:
         target: the runtime that takes them, the name of its `inktex.runtimes` entry point.
         precision: "fp32", "int8", …
         encoder, step: file names; two variants may share a file.
+        tree: file name of the graph that reads trees, "" where there is none. Its weights may lie
+            in the file of the step, as external data, so that the bundle holds them once.
         exp_rate: what was measured with exactly these files, free JSON.
         limits: the greatest size of some dynamic axes, by name, where the target wants one
             declared: "height" and "width" of the image, "cells", "beams", …
@@ -96,6 +98,13 @@ class Variant:
     exp_rate: JsonObject = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     image_sizes: tuple[tuple[int, int], ...] = ()
+    tree: str = ""
+
+    @property
+    def graphs(self) -> dict[str, str]:
+        """The part that each graph plays, and its file: "encoder", "step", "tree" if there is."""
+        named = {"encoder": self.encoder, "step": self.step}
+        return {**named, "tree": self.tree} if self.tree else named
 
 
 @dataclass(frozen=True)
@@ -142,6 +151,13 @@ class Manifest:
         names = [(variant.target, variant.precision) for variant in self.variants]
         if not names:
             problems.append("variants: expected at least one, found none")
+        if self.interface.tree is None:
+            problems += [
+                f"variants: {each.target} {each.precision} has the graph {each.tree!r} for trees, "
+                "of which the interface knows nothing"
+                for each in self.variants
+                if each.tree
+            ]
         problems += [
             f"variants: {target} {precision} appears more than once"
             for target, precision in sorted(set(names))
@@ -252,6 +268,7 @@ def _read_variant(fields: Fields) -> Variant:
         exp_rate=fields.mapping("exp_rate"),
         limits=_read_limits(fields),
         image_sizes=_read_image_sizes(fields),
+        tree=fields.text("tree") if "tree" in fields.content else "",  # bundles had none
     )
 
 

@@ -14,9 +14,12 @@ from dataclasses import replace
 import numpy as np
 
 from .search import Hypothesis
-from .step_model import Memory, State, StepModel
+from .step_model import Memory, State, StepModel, TreeModel
+from .token_tree import TokenTree
 
 _LEAST = -1e4  # as a search takes what is impossible
+_MOST_NODES = 400
+"""Of a tree. What is read at once takes memory for every node and cell; few trees are larger."""
 _MARGIN = 0.3
 """Of the score, which is nats a token where the length penalty is 1. On validation nine formulas
 are gained by reading all hypotheses from the end, eight within this, with half of the rows."""
@@ -82,12 +85,28 @@ def backward_log_probs(
     Returns:
         The natural log-probability of each, `<sos>` at its end included.
     """
+    written = [(*reversed(formula), sos) for formula in formulas]
+    if isinstance(model, TreeModel) and model.reads_trees:
+        tree = TokenTree.of([(eos, *tokens[:-1]) for tokens in written])
+        if len(tree.tokens) <= _MOST_NODES:
+            following = model.read_tree(tree, memory)
+            return [
+                float(np.maximum(following[path, list(tokens)], _LEAST).sum(dtype=np.float64))
+                for path, tokens in zip(tree.paths, written, strict=True)
+            ]
+    return _step_by_step(model, memory, written, eos)
+
+
+def _step_by_step(
+    model: StepModel[Memory, State], memory: Memory, formulas: Sequence[Sequence[int]], first: int
+) -> list[float]:
+    """How likely it is that each formula is written after the token `first`."""
     # the longest first, so that those which end leave the rows behind
     order = sorted(range(len(formulas)), key=lambda number: -len(formulas[number]))
-    written = [(*reversed(formulas[number]), sos) for number in order]
+    written = [formulas[number] for number in order]
     totals = np.zeros(len(written))
     state = model.start(memory, len(written))
-    last = np.full(len(written), eos, np.int64)
+    last = np.full(len(written), first, np.int64)
     for step in range(len(written[0])):
         log_probs, state = model.step(last, memory, state)
         rows = len(last)

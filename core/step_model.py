@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from .token_tree import TokenTree
 
 Memory = TypeVar("Memory")
 State = TypeVar("State")
@@ -66,5 +68,27 @@ class StepModel(Protocol[Memory, State]):
             state: `beams` rows.
             order: int64 `[beams']`, each in `0..beams - 1`; rows may be repeated or left out, so
                 `beams'` may be larger or smaller than `beams`.
+        """
+        ...
+
+
+@runtime_checkable
+class TreeModel(StepModel[Memory, State], Protocol[Memory, State]):
+    """A step model that may also read at once what is written already."""
+
+    @property
+    def reads_trees(self) -> bool:
+        """Whether this one does."""
+        ...
+
+    def read_tree(self, tree: TokenTree, memory: Memory) -> npt.NDArray[np.float32]:
+        """Say what may come next after every node of a tree, as steps along its path would.
+
+        Args:
+            memory: of the image that is read.
+
+        Returns:
+            Natural log-probabilities of the token after each node, float32
+            `[nodes, vocabulary_size]`.
         """
         ...

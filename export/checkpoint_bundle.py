@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from ..core.manifest import Decoding, Manifest
 from ..training.checkpoint import Checkpoint
 from ..training.objectives import AlignedCrossEntropy
 from ..training.preprocessing import PADDING_PX, preprocessing
+from ..training.transformer_recognizer import TransformerRecognizer
 from .golden import golden_arrays
-from .graphs import InkedEncoderGraph, StepGraph
+from .graphs import InkedEncoderGraph, StepGraph, TreeGraph
 from .targets import GraphSource, example_inputs, variants_for
 from .to_onnx import to_onnx
 
@@ -55,12 +57,20 @@ def export_bundle(
         )
     network = checkpoint.trained_network()
     interface = network.interface()
+    tree_model = None
+    if not rescore:  # nobody would read trees
+        interface = replace(interface, tree=None)
+    elif interface.tree is not None:
+        assert isinstance(network, TransformerRecognizer)
+        examples = example_inputs(interface.tree)
+        tree_model = to_onnx(TreeGraph(network), examples, interface.tree)
     prepared = preprocessing(checkpoint.recipe.rendering, padding_px)
     inked = InkedEncoderGraph(network)
     encoder_model = to_onnx(inked, example_inputs(interface.encoder), interface.encoder)
     step_model = to_onnx(StepGraph(network), example_inputs(interface.step), interface.step)
     variants, graphs = variants_for(
-        targets, GraphSource(encoder_model, step_model, interface, network.max_length, network)
+        targets,
+        GraphSource(encoder_model, step_model, interface, network.max_length, network, tree_model),
     )
     manifest = Manifest(
         vocabulary=checkpoint.vocabulary,
@@ -74,7 +84,9 @@ def export_bundle(
     )
     files: dict[str, bytes | Path] = {
         **graphs,
-        "golden.npz": golden_npz(golden_arrays(network, checkpoint.vocabulary, prepared)),
+        "golden.npz": golden_npz(
+            golden_arrays(network, interface, checkpoint.vocabulary, prepared)
+        ),
     }
     return write_bundle(path, manifest, files)
 

@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..core.interface import Interface
 from ..core.manifest import Preprocessing
 from ..core.preparation import prepare_image
+from ..core.token_tree import TokenTree
 from ..core.vocabulary import Vocabulary
 from ..training.recognizer import Recognizer
-from .graphs import EncoderGraph, InkedEncoderGraph, StepGraph, read_greedily
+from ..training.transformer_recognizer import TransformerRecognizer
+from .graphs import EncoderGraph, InkedEncoderGraph, StepGraph, TreeGraph, read_greedily
 
 STEPS = 6
 
@@ -34,24 +37,44 @@ def golden_image(preprocessing: Preprocessing) -> NDArray[np.float32]:
 
 @torch.inference_mode()
 def golden_arrays(
-    network: Recognizer, vocabulary: Vocabulary, preprocessing: Preprocessing
+    network: Recognizer,
+    interface: Interface,
+    vocabulary: Vocabulary,
+    preprocessing: Preprocessing,
 ) -> dict[str, NDArray[Any]]:
     """What torch computes in float32: the encoder's input and outputs, as of `InkedEncoderGraph`,
-    the first steps of greedy search, and all tokens that it writes.
+    the first steps of greedy search, and all tokens that it writes; a small tree where the
+    interface has a graph for one.
 
     Returns:
-        `encoder.<tensor>`, `step.<n>.tokens`, `step.<n>.log_probs`, and `greedy` (int64 tokens).
+        `encoder.<tensor>`, `step.<n>.tokens`, `step.<n>.log_probs`, `greedy` (int64 tokens), and
+        `tree.<tensor>`.
     """
     images = torch.from_numpy(golden_image(preprocessing))
     reading = read_greedily(EncoderGraph(network), StepGraph(network), images, vocabulary)
     arrays: dict[str, NDArray[Any]] = {"encoder.images": images.numpy()}
     # what nobody looks at would take most of the room
     memory = InkedEncoderGraph(network)(images)
-    for spec, tensor in zip(network.interface().memory, memory, strict=True):
+    for spec, tensor in zip(interface.memory, memory, strict=True):
         arrays[f"encoder.{spec.name}"] = tensor.numpy()
     inputs = [vocabulary.sos, *reading.tokens]
     for number, log_probs in enumerate(reading.log_probs[:STEPS]):
         arrays[f"step.{number}.tokens"] = np.array([inputs[number]])
         arrays[f"step.{number}.log_probs"] = log_probs.numpy()
     arrays["greedy"] = np.array(reading.tokens, np.int64)
+    if interface.tree is not None:
+        assert isinstance(network, TransformerRecognizer)
+        # what was written, from both ends, which fork at once, and one more way to go on
+        written = reading.tokens[:STEPS]
+        tree = TokenTree.of(
+            [
+                (vocabulary.sos, *written),
+                (vocabulary.sos, *written[:2], len(vocabulary) - 1),
+                (vocabulary.eos, *reversed(written)),
+            ]
+        ).inputs
+        given = [torch.from_numpy(array) for array in tree.values()]
+        log_probs = TreeGraph(network)(*given, *reading.memory)
+        arrays |= {f"tree.{name}": array for name, array in tree.items()}
+        arrays[f"tree.{interface.log_probs}"] = log_probs.numpy()
     return arrays

@@ -1,4 +1,4 @@
-"""The two graphs of a recognizer as modules with plain tensors in and out."""
+"""The graphs of a recognizer as modules with plain tensors in and out."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..core.vocabulary import Vocabulary
 from ..training.recognizer import Recognizer
 from ..training.recurrent_decoder import CoverageAggregation
 from ..training.transformer_decoder import DecoderLayer
+from ..training.transformer_recognizer import TransformerRecognizer
 from ..training.two_scale_encoder import ConvNorm
 
 
@@ -60,6 +61,25 @@ class StepGraph(nn.Module):
         state = self.network.state_type(*tensors[count:])
         log_probs, state = self.network.step(tokens, position, memory, state)
         return log_probs, *state
+
+
+class TreeGraph(nn.Module):
+    """What may follow each node of a tree of tokens.
+
+    tokens, positions int64 [nodes], ancestors float32 [nodes, nodes], the fields of a memory of
+    batch 1 -> log_probs float32 [nodes, vocabulary]
+    """
+
+    def __init__(self, network: TransformerRecognizer) -> None:
+        super().__init__()
+        self.network = folded(network)
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, ancestors: Tensor, *memory: Tensor
+    ) -> Tensor:
+        network = self.network
+        assert isinstance(network, TransformerRecognizer)
+        return network.read_tree(tokens, positions, ancestors, network.memory_type(*memory))
 
 
 class KeepingStepGraph(nn.Module):

@@ -10,16 +10,19 @@ import torch
 from numpy.typing import NDArray
 
 from ..core.bundle import Bundle
+from ..core.interface import TREE_ANCESTORS, TREE_POSITIONS, TREE_TOKENS
 from ..core.manifest import Variant
 from ..core.progress import Progress
 from ..core.recognizer import prepare_image, read_plainly
 from ..core.step_model import StepModel
+from ..core.token_tree import TokenTree
 from ..core.vocabulary import Vocabulary
-from ..runtimes.graph_model import Arrays, Graphs, compact_memories
+from ..runtimes.graph_model import Arrays, Graph, Graphs, compact_memories
 from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression
 from ..training.recognizer import STRIDE
-from .graphs import EncoderGraph, StepGraph, read_greedily
+from ..training.transformer_recognizer import TransformerRecognizer
+from .graphs import EncoderGraph, StepGraph, TreeGraph, read_greedily
 from .parity_report import TOLERANCES, Agreement, Differences, ParityReport
 from .plain_graphs import graphs_of, model_of, plain_model, told
 
@@ -43,6 +46,7 @@ def compare_with_torch(
     network = checkpoint.trained_network()
     encoder, step = EncoderGraph(network), StepGraph(network)
     graphs = graphs_of(bundle, variant)
+    tree = TreeGraph(network) if isinstance(network, TransformerRecognizer) else None
     rng = np.random.default_rng(seed)
     errors = Differences()
     for number in range(shapes):
@@ -60,6 +64,8 @@ def compare_with_torch(
             errors.add_all(one.arrays, list(other.arrays.values()))
         memory = memories[0].arrays
         _compare_steps(bundle, graphs, step, memory, beams, steps, rng, errors)
+        if graphs.tree is not None and tree is not None:
+            _compare_trees(bundle, graphs.tree, tree, memory, rng, errors)
     return ParityReport(
         told(bundle, variant),
         f"torch, {shapes} random shapes and {len(ink)} formulas",
@@ -102,6 +108,12 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
         if token == vocabulary.eos:
             break
         written.append(token)
+    if graphs.tree is not None:
+        inputs = {
+            name: golden[f"tree.{name}"] for name in (TREE_TOKENS, TREE_POSITIONS, TREE_ANCESTORS)
+        }
+        found_of_tree = graphs.tree({**inputs, **memory})["log_probs"]
+        errors.add("log_probs of a tree", found_of_tree, golden["tree.log_probs"])
     model = plain_model(bundle, variant, graphs)
     forced = _forced(model, golden["encoder.images"], wanted, vocabulary)
     return ParityReport(
@@ -140,6 +152,28 @@ def _compare_steps(
         found = graphs.step(inputs)
         errors.add_all(found, reference)
         state = {each.input: found[each.output] for each in bundle.manifest.interface.state}
+
+
+def _compare_trees(
+    bundle: Bundle,
+    graph: Graph,
+    reference: TreeGraph,
+    memory: Arrays,
+    rng: np.random.Generator,
+    errors: Differences,
+) -> None:
+    """Random formulas, which begin alike, through both."""
+    longest = min(20, bundle.manifest.decoding.max_length)
+    first = rng.integers(1, len(bundle.manifest.vocabulary), longest).tolist()
+    others = [
+        [*first[: int(length)], *rng.integers(1, len(bundle.manifest.vocabulary), 3).tolist()]
+        for length in rng.integers(0, max(longest - 3, 1), 3)
+    ]
+    tree = TokenTree.of([each[:longest] for each in (first, *others)])
+    inputs = {**tree.inputs, **memory}
+    with torch.inference_mode():
+        expected = reference(*(torch.from_numpy(array) for array in inputs.values()))
+    errors.add("log_probs of a tree", graph(inputs)["log_probs"], expected.numpy())
 
 
 def _initial_state(bundle: Bundle, memory: Arrays, beams: int, length: int) -> Arrays:

@@ -125,7 +125,7 @@ class ParityReport:
     Attributes:
         variant: its target and precision, and what ran it where that is not its own runtime.
         reference: what it was compared with.
-        tensors: an entry for each output of both graphs.
+        tensors: an entry for each output of the graphs.
         agreement: of the formulas that both decoded.
     """
 
@@ -151,7 +151,7 @@ class ParityReport:
         limit = "finite" if tolerance.max_abs is None else f"at most {tolerance.max_abs:g}"
         lines = [f"{self.variant}, against {self.reference}:"]
         lines += [
-            f"  {each.name:<18} max {each.max_abs:.1e}  mean {each.mean_abs:.1e}  ({limit})"
+            f"  {each.name:<19} max {each.max_abs:.1e}  mean {each.mean_abs:.1e}  ({limit})"
             for each in self.tensors
         ]
         if found.sequences:

@@ -22,6 +22,7 @@ from ..runtimes.graph_model import Arrays, Graph, GraphModel, Graphs
 from ..runtimes.openvino_runtime import openvino_graphs
 from ..runtimes.tensorrt_runtime import tensorrt_model
 from .mil_interpreter import MilProgram
+from .shared_weights import whole
 
 
 def told(bundle: Bundle, variant: Variant) -> str:
@@ -72,7 +73,13 @@ def model_of(bundle: Bundle, variant: Variant) -> StepModel[Any, Any]:
 
 def _onnx_graphs(bundle: Bundle, variant: Variant) -> Graphs:
     """ONNX Runtime knows its own format from ONNX."""
-    return Graphs(_onnx_graph(bundle.read(variant.encoder)), _onnx_graph(bundle.read(variant.step)))
+    tree = None
+    if variant.tree:
+        data, weights = bundle.read(variant.tree), bundle.weights_of(variant.tree)
+        tree = _onnx_graph(whole(data, weights).SerializeToString())
+    return Graphs(
+        _onnx_graph(bundle.read(variant.encoder)), _onnx_graph(bundle.read(variant.step)), tree
+    )
 
 
 def _onnx_graph(data: bytes) -> Graph:

@@ -15,6 +15,7 @@ from ..core.interface import GraphSpec, Interface
 from ..core.manifest import Variant
 from ..training.recognizer import STRIDE, Recognizer
 from .graphs import EncoderGraph, KeepingStepGraph, StepGraph
+from .shared_weights import sharing
 from .to_coreml import IMAGE_SIZES, to_coreml
 from .to_executorch import LIMITS, to_executorch
 from .to_openvino import to_openvino
@@ -31,6 +32,7 @@ class GraphSource(NamedTuple):
     interface: what they take and give
     longest: tokens that can be written
     network: the recognizer itself, for targets that want torch's view of it
+    tree: the third graph, where there is one
     """
 
     encoder: onnx.ModelProto
@@ -38,15 +40,33 @@ class GraphSource(NamedTuple):
     interface: Interface
     longest: int
     network: Recognizer | None = None
+    tree: onnx.ModelProto | None = None
 
 
 def _onnx(source: GraphSource) -> tuple[Variant, Files]:
     """For ONNX Runtime."""
-    variant = Variant("onnxruntime", "fp32", "encoder.fp32.onnx", "step.fp32.onnx")
-    return variant, {
-        variant.encoder: source.encoder.SerializeToString(),
-        variant.step: source.step.SerializeToString(),
+    return onnx_variant("fp32", source.encoder, source.step, source.tree)
+
+
+def onnx_variant(
+    precision: str,
+    encoder: onnx.ModelProto,
+    step: onnx.ModelProto,
+    tree: onnx.ModelProto | None,
+) -> tuple[Variant, Files]:
+    """The variant for ONNX Runtime. What the tree's weights have in common with the step's is
+    written once."""
+    names = (f"encoder.{precision}.onnx", f"step.{precision}.onnx")
+    variant = Variant("onnxruntime", precision, *names)
+    files = {
+        variant.encoder: encoder.SerializeToString(),
+        variant.step: step.SerializeToString(),
     }
+    if tree is not None:
+        variant = replace(variant, tree=f"tree.{precision}.onnx")
+        shared = sharing(tree, files[variant.step], variant.step)
+        files[variant.tree] = shared.SerializeToString()
+    return variant, files
 
 
 def _openvino(source: GraphSource) -> tuple[Variant, Files]:
@@ -104,7 +124,7 @@ def example_inputs(spec: GraphSpec) -> dict[str, torch.Tensor]:
     image has some ink."""
     sizes = {
         **{"batch": 2, "height": 3 * STRIDE, "width": 5 * STRIDE},
-        **{"beams": 3, "cells": 37, "rows": 5, "columns": 7, "length": 21},
+        **{"beams": 3, "cells": 37, "rows": 5, "columns": 7, "length": 21, "nodes": 11},
     }
     examples = {
         each.name: torch.zeros(

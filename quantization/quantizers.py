@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import onnx
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from ..core.errors import QuantizationError
 from ..core.interface import GraphSpec
 from ..core.manifest import Variant
 from ..export.graphs import EncoderGraph, StepGraph
-from ..export.targets import coreml_variant, example_inputs, limits_of
+from ..export.targets import coreml_variant, example_inputs, limits_of, onnx_variant
 from ..export.to_executorch import to_executorch
 from ..export.to_openvino import openvino_files, to_openvino
 from ..export.to_tensorrt import ask_the_parser, to_float16, to_tensorrt, with_all_cells
@@ -70,10 +69,12 @@ def _onnx(
 
     def make(kept: Collection[str]) -> tuple[Variant, Files]:
         ranges = source.ranges(scheme.symmetric)
-        return _onnx_variant(
+        left = [each for each in kept if each in step]
+        return onnx_variant(
             precision,
             static_int8(source.encoder, ranges, scheme, [each for each in kept if each in encoder]),
-            dynamic_int8(source.step, [each for each in kept if each in step]),
+            dynamic_int8(source.step, left),
+            source.tree and dynamic_int8(source.tree, left),
         )
 
     form = f"encoder {scheme.name}, per channel; step dynamic"
@@ -87,24 +88,15 @@ def _onnx_dynamic(source: QuantizationSource) -> Quantizer:
     step = layers_of(source.step, DYNAMIC_OPERATORS)
 
     def make(kept: Collection[str]) -> tuple[Variant, Files]:
-        return _onnx_variant(
+        left = [each for each in kept if each in step]
+        return onnx_variant(
             "dynamic8",
             dynamic_int8(source.encoder, [each for each in kept if each in encoder], operators),
-            dynamic_int8(source.step, [each for each in kept if each in step]),
+            dynamic_int8(source.step, left),
+            source.tree and dynamic_int8(source.tree, left),
         )
 
     return Quantizer("onnx dynamic8", "encoder and step dynamic", (*encoder, *step), make)
-
-
-def _onnx_variant(
-    precision: str, encoder: onnx.ModelProto, step: onnx.ModelProto
-) -> tuple[Variant, Files]:
-    names = (f"encoder.{precision}.onnx", f"step.{precision}.onnx")
-    variant = Variant("onnxruntime", precision, *names)
-    return variant, {
-        variant.encoder: encoder.SerializeToString(),
-        variant.step: step.SerializeToString(),
-    }
 
 
 def _onnx_weights(source: QuantizationSource, bits: int) -> Quantizer:
@@ -113,7 +105,12 @@ def _onnx_weights(source: QuantizationSource, bits: int) -> Quantizer:
     precision = f"weights{bits}"
 
     def make(kept: Collection[str]) -> tuple[Variant, Files]:
-        return _onnx_variant(precision, rewrite(source.encoder, kept), rewrite(source.step, kept))
+        return onnx_variant(
+            precision,
+            rewrite(source.encoder, kept),
+            rewrite(source.step, kept),
+            source.tree and rewrite(source.tree, kept),
+        )
 
     layers = [*layers_of(source.encoder, OPERATORS), *layers_of(source.step, OPERATORS)]
     return Quantizer(f"onnx {precision}", f"weights alone, {bits} bits", tuple(layers), make)
@@ -123,7 +120,12 @@ def _onnx_half(source: QuantizationSource) -> Quantizer:
     """For ONNX Runtime: half precision, where it is native."""
 
     def make(kept: Collection[str]) -> tuple[Variant, Files]:
-        return _onnx_variant("fp16", to_float16(source.encoder), to_float16(source.step))
+        return onnx_variant(
+            "fp16",
+            to_float16(source.encoder),
+            to_float16(source.step),
+            source.tree and to_float16(source.tree),
+        )
 
     return Quantizer("onnx fp16", "float16", (), make)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..core.bundle import Bundle
 from ..core.errors import InputError, QuantizationError
 from ..core.preparation import prepare_image
+from ..export.shared_weights import whole
 from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression
 from ..training.recognizer import Recognizer
@@ -49,10 +50,10 @@ class QuantizationSource:
             raise QuantizationError(f"expected one of {', '.join(METHODS)}, found {method!r}")
         check_not_quantized(bundle)
         variant = bundle.variant("onnxruntime", "fp32")
-        self._graphs = {name: bundle.read(name) for name in (variant.encoder, variant.step)}
-        for name, graph in self._graphs.items():
-            check_operators(graph, name)
-        self._encoder, self._step = self._graphs.values()
+        self._graphs = {part: bundle.read(name) for part, name in variant.graphs.items()}
+        for part, graph in self._graphs.items():
+            check_operators(graph, variant.graphs[part])
+        self._weights_of_tree = bundle.weights_of(variant.tree) if variant.tree else {}
         self.bundle = bundle
         self.images = images
         self.method = method
@@ -63,12 +64,18 @@ class QuantizationSource:
     @cached_property
     def encoder(self) -> onnx.ModelProto:
         """The encoder as the quantisers want it."""
-        return prepared(self._encoder)
+        return prepared(self._graphs["encoder"])
 
     @cached_property
     def step(self) -> onnx.ModelProto:
         """The step, as it was exported."""
-        return onnx.load_from_string(self._step)
+        return onnx.load_from_string(self._graphs["step"])
+
+    @cached_property
+    def tree(self) -> onnx.ModelProto | None:
+        """The graph for trees, with its weights; None where there is none."""
+        graph = self._graphs.get("tree")
+        return None if graph is None else whole(graph, self._weights_of_tree)
 
     @cached_property
     def seen(self) -> dict[str, Seen]:

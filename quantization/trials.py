@@ -114,7 +114,7 @@ class Trials:
             yield bundle, model_of(bundle, variant)
 
     def _of_bundle(self, variant: Variant) -> tuple[Variant, Files]:
-        return variant, {name: self.bundle.read(name) for name in (variant.encoder, variant.step)}
+        return variant, {name: self.bundle.read(name) for name in variant.graphs.values()}
 
     @cached_property
     def _prepared(self) -> list[tuple[NDArray[np.float32], list[int]]]:

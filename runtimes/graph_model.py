@@ -16,6 +16,7 @@ from ..core.attention import coverage_states, on_all_cells
 from ..core.errors import InputError
 from ..core.interface import Interface
 from ..core.manifest import Manifest
+from ..core.token_tree import TokenTree
 
 Arrays: TypeAlias = dict[str, Any]
 """By name: numpy's arrays, or those of another `Store`."""
@@ -32,10 +33,11 @@ _MASKED = -5e3  # a cell with less bias than this has weight 0 in float32: exp(-
 
 
 class Graphs(NamedTuple):
-    """The two graphs of a variant, loaded."""
+    """The graphs of a variant, loaded; most runtimes have none for trees."""
 
     encoder: Graph
     step: Graph
+    tree: Graph | None = None
 
 
 class Store(Protocol):
@@ -144,9 +146,29 @@ class GraphModel:
         self.store: Store = store or HostStore()
         self.image_sizes = sorted(image_sizes, key=lambda size: size[0] * size[1])
 
-    def watch(self, encoder: Watch, step: Watch) -> None:
-        """From now on, have both graphs run through something that looks on."""
-        self.graphs = Graphs(encoder(self.graphs.encoder), step(self.graphs.step))
+    def watch(self, encoder: Watch, step: Watch, tree: Watch) -> None:
+        """From now on, have the graphs run through something that looks on."""
+        graphs = self.graphs
+        self.graphs = Graphs(
+            encoder(graphs.encoder), step(graphs.step), graphs.tree and tree(graphs.tree)
+        )
+
+    @property
+    def reads_trees(self) -> bool:
+        """Whether there is a graph that does."""
+        return self.graphs.tree is not None
+
+    def read_tree(self, tree: TokenTree, memory: GraphMemory) -> NDArray[np.float32]:
+        """As `TreeModel.read_tree`.
+
+        Raises:
+            RuntimeError: there is no graph that reads trees.
+        """
+        if self.graphs.tree is None:
+            raise RuntimeError("read_tree: expected a model that reads trees; ask `reads_trees`")
+        found = self.graphs.tree({**tree.inputs, **memory.arrays})[self.interface.log_probs]
+        log_probs: NDArray[np.float32] = self.store.get(found).astype(np.float32, copy=False)
+        return log_probs
 
     def encode(self, images: NDArray[np.float32]) -> list[GraphMemory]:
         """images float32 `[batch, 1, height, width]`, ink 1 on 0 -> one memory an image

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..core.attention import coverage_states, on_all_cells
 from ..core.bundle import Bundle, Interface, Variant
 from ..core.errors import BundleError, RuntimeUnavailable
+from ..core.token_tree import TokenTree
 from .graph_model import Watch, compact_memories, longest
 from .onnx_session import loaded_library, open_session
 from .onnx_state import Buffers, OrtMemory, OrtState, places_of
@@ -60,6 +61,10 @@ class OnnxRuntimeModel:
         self.step_session = open_session(bundle, variant.step, step, 1, provider)
         self._run_encoder = self._encoder.run_with_iobinding
         self._run_step = self.step_session.run_with_iobinding
+        self._tree: Any = None
+        if variant.tree and self.interface.tree is not None:
+            self._tree = open_session(bundle, variant.tree, self.interface.tree, threads, provider)
+            self._run_tree = self._tree.run_with_iobinding
         if provider != "cpu":
             self._probe(bundle)
         shape = self.interface.step[self.interface.log_probs].shape
@@ -188,10 +193,40 @@ class OnnxRuntimeModel:
             found.append(on_all_cells(array, spec, buffers.memory.kept))
         return np.concatenate(found)
 
-    def watch(self, encoder: Watch, step: Watch) -> None:
+    @property
+    def reads_trees(self) -> bool:
+        """Whether the variant has a graph that does."""
+        return self._tree is not None
+
+    def read_tree(self, tree: TokenTree, memory: OrtMemory) -> NDArray[np.float32]:
+        """Say what may come next after every node of a tree, all at once.
+
+        Args:
+            memory: of the image.
+
+        Returns:
+            float32 `[nodes, vocabulary]` log-probabilities.
+
+        Raises:
+            RuntimeError: the model reads no trees.
+        """
+        if self._tree is None:
+            raise RuntimeError("read_tree: expected a model that reads trees; ask `reads_trees`")
+        binding = self._tree.io_binding()
+        values = {name: self.value(array) for name, array in tree.inputs.items()}
+        for name, value in (*values.items(), *memory.values.items()):
+            binding.bind_ortvalue_input(name, value)
+        binding.bind_output(self.interface.log_probs, "cpu")
+        self._run_tree(binding)
+        [log_probs] = binding.get_outputs()
+        return log_probs.numpy().astype(np.float32, copy=False)  # type: ignore[no-any-return]
+
+    def watch(self, encoder: Watch, step: Watch, tree: Watch) -> None:
         """As `GraphModel.watch`."""
         self._run_encoder = encoder(self._run_encoder)
         self._run_step = step(self._run_step)
+        if self._tree is not None:
+            self._run_tree = tree(self._run_tree)
 
     def _probe(self, bundle: Bundle) -> None:
         """Encode a blank image and make a step.

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..core.bundle import Bundle, GraphSpec, TensorSpec
 from ..core.errors import BundleError, RuntimeUnavailable
+from ..core.external_data import external_tensors
 
 CPU = "CPUExecutionProvider"
 PROVIDERS = {
@@ -20,6 +25,8 @@ PROVIDERS = {
     "nnapi": "NnapiExecutionProvider",
 }
 """Execution providers by the names they have here, as in `onnxruntime:cuda`."""
+_TENSOR_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
+"""Of ONNX's numbers for types, those that weights have."""
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
@@ -61,6 +68,10 @@ def open_session(bundle: Bundle, name: str, graph: GraphSpec, threads: int, prov
     options.add_session_config_entry("session.load_model_format", kind)
     providers = _providers(ort, provider)
     data = bundle.read(name)
+    elsewhere = _shared_weights(bundle, name, data)
+    if elsewhere:  # which the session copies
+        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in elsewhere.values()]
+        options.add_external_initializers(list(elsewhere), values)
     try:
         session = ort.InferenceSession(data, options, providers=providers)
     except Exception as error:  # ONNX Runtime has a dozen kinds and no common one
@@ -75,6 +86,29 @@ def open_session(bundle: Bundle, name: str, graph: GraphSpec, threads: int, prov
         )
     _check(bundle, name, graph, session)
     return session
+
+
+def _shared_weights(bundle: Bundle, name: str, graph: bytes) -> dict[str, NDArray[Any]]:
+    """The tensors of a graph that lie in another file of its bundle, by name.
+
+    Raises:
+        BundleError: one is of a type that weights do not have, or of another size than its shape.
+    """
+    holders = bundle.weights_of(name)
+    if not holders:
+        return {}
+    found = {}
+    for tensor in external_tensors(graph, name):
+        dtype, data = _TENSOR_DTYPES.get(tensor.data_type), tensor.data(holders)
+        if dtype is None or prod(tensor.dims) * np.dtype(dtype).itemsize != len(data):
+            raise BundleError(
+                f"{bundle.path}: {name!r} has a tensor {tensor.name!r} of type "
+                f"{tensor.data_type} and shape {list(tensor.dims)} in {len(data)} bytes; expected "
+                f"one of the types {sorted(_TENSOR_DTYPES)} in as many bytes as it has; export the "
+                "bundle again"
+            )
+        found[tensor.name] = np.frombuffer(data, dtype).reshape(tensor.dims)
+    return found
 
 
 def _providers(ort: Any, provider: str) -> list[str]:

@@ -60,6 +60,10 @@ class State(tuple[Tensor, ...]):
 
 MASKED = -1e4
 """Added to a score, it silences it, also in half precision."""
+UNSEEN = -70.0
+"""Likewise, of tokens that may not be looked at: a weight of 1e-30, which no sum in float32 feels.
+`MASKED` makes subnormal numbers of the weights, with which a processor takes a hundred times as
+long; the steps of a decoder have many."""
 
 
 def sinusoid(positions: Tensor, features: int) -> Tensor:
@@ -149,12 +153,13 @@ class DecoderLayer(nn.Module):
         self.scale = 1.0
 
     def attend_self(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Add to x [b, t, d] what the tokens before it say; bias [t, t] masks the later ones."""
+        """Add to x [b, t, d] or [t, d] what the tokens before it say; bias [t, t] masks the
+        others."""
         parts = self.self_qkv(self.self_norm(x)).unflatten(-1, (3 * self.heads, -1))
-        query, key, value = parts.transpose(1, 2).split(self.heads, dim=1)
+        query, key, value = parts.transpose(-3, -2).split(self.heads, dim=-3)
         scores = query @ key.transpose(-1, -2) * self.scale + bias
         mixed = torch.softmax(scores, dim=-1) @ value
-        added: Tensor = self.dropout(self.self_out(mixed.transpose(1, 2).flatten(2)))
+        added: Tensor = self.dropout(self.self_out(mixed.transpose(-3, -2).flatten(-2)))
         return x + added
 
     def step_self(
@@ -301,6 +306,35 @@ class CoverageTransformer(nn.Module):
             x = layer.feed(layer.attend_cross(x, attention, memory.values[number]))
         return self.classifier(self.norm(x)), attentions
 
+    def read_tree(
+        self, tokens: Tensor, positions: Tensor, ancestors: Tensor, memory: Memory
+    ) -> Tensor:
+        """All tokens of a tree at once; the same numbers as steps along each path give.
+
+        Args:
+            tokens, positions: int64 [nodes]; a position is the number of tokens before it.
+            ancestors: [nodes, nodes], 1 where the column is on the path to the row, itself
+                included.
+            memory: of batch 1.
+
+        Returns:
+            log-probabilities [nodes, vocabulary]
+        """
+        x = self.embedding(tokens) * self.embedding.embedding_dim**0.5
+        x = x + functional.embedding(positions, self.positions)
+        elsewhere = (1.0 - ancestors) * UNSEEN
+        present: Tensor | None = None
+        for number, layer in enumerate(self.layers):
+            assert isinstance(layer, DecoderLayer)
+            x = layer.attend_self(x, elsewhere)
+            scores = layer.cross_scores(x, memory.keys[number], memory.bias)
+            if layer.coverage is not None:
+                assert present is not None
+                scores = scores + layer.coverage(ancestors @ present - present, present)
+            present = torch.softmax(scores, dim=-1)
+            x = layer.feed(layer.attend_cross(x, present, memory.values[number]))
+        return functional.log_softmax(self.classifier(self.norm(x)).float(), dim=-1)
+
     def start(self, memory: Memory, beams: int, length: int | None = None) -> State:
         """The state before the first step, zeros, for `beams` rows and `length` steps, by default
         `max_length`."""
@@ -334,7 +368,7 @@ class CoverageTransformer(nn.Module):
             torch.arange(heads, device=x.device).expand(beams, heads),
             position.expand(beams, heads),
         )
-        later = torch.where(torch.arange(length, device=x.device) > position, MASKED, 0.0)
+        later = torch.where(torch.arange(length, device=x.device) > position, UNSEEN, 0.0)
         keys, values, coverages = [], [], []
         present: Tensor | None = None
         for number, layer in enumerate(self.layers):

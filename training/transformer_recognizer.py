@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.attention import COVERAGE
-from ..core.interface import ALL_CELLS, GraphSpec, Interface, StateSpec, TensorSpec
+from ..core.interface import (
+    ALL_CELLS,
+    TREE_ANCESTORS,
+    TREE_POSITIONS,
+    TREE_TOKENS,
+    GraphSpec,
+    Interface,
+    StateSpec,
+    TensorSpec,
+)
 from .batches import INK_THRESHOLD
 from .cell_encoder import CellEncoder, quotient
 from .recognizer import Recognizer
@@ -136,6 +145,12 @@ class TransformerRecognizer(Recognizer):
     ) -> tuple[Tensor, State]:
         return self.decoder.step(tokens, position, memory, state)
 
+    def read_tree(
+        self, tokens: Tensor, positions: Tensor, ancestors: Tensor, memory: Memory
+    ) -> Tensor:
+        """See `CoverageTransformer.read_tree`."""
+        return self.decoder.read_tree(tokens, positions, ancestors, memory)
+
     def interface(self) -> Interface:
         layers, heads = len(self.decoder.layers), self.decoder.heads
         vocabulary, features = self.decoder.embedding.weight.shape
@@ -183,5 +198,14 @@ class TransformerRecognizer(Recognizer):
                 if "length" in before.shape
                 else StateSpec(before.name, after.name)
                 for before, after in zip(state(), state("next_"), strict=True)
+            ),
+            tree=GraphSpec(
+                inputs=(
+                    TensorSpec(TREE_TOKENS, "int64", ("nodes",)),
+                    TensorSpec(TREE_POSITIONS, "int64", ("nodes",)),
+                    tensor(TREE_ANCESTORS, "nodes", "nodes"),
+                    *remembered(1, "cells"),
+                ),
+                outputs=(tensor("log_probs", "nodes", vocabulary),),
             ),
         )

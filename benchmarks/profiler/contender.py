@@ -8,11 +8,12 @@ from typing import Protocol, TypeAlias
 
 from ..formulas import Formula
 
-STAGES = ("read", "prepare", "encode", "step", "adapter", "search")
+STAGES = ("read", "prepare", "encode", "step", "rescore", "adapter", "search")
 """Where the time of a reading goes: parsing the file; drawing at the recognizer's scale; the
-encoder's graph; the decoder's graph, all steps; the runtime's adapter around both, which binds
-tensors and gathers beams; the search, with grammar and LaTeX."""
-IN_RUNTIME = ("encode", "step")
+encoder's graph; the decoder's graph, all steps; the graph that reads whole hypotheses, where there
+is one (else rescoring makes steps); the runtime's adapter around them, which binds tensors and
+gathers beams; the search, with grammar and LaTeX."""
+IN_RUNTIME = ("encode", "step", "rescore")
 """The stages that are spent inside the runtime."""
 
 

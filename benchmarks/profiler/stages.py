@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ...core.image import read_gray
 from ...core.preparation import Source
 from ...core.recognizer import Recognizer
-from ...core.step_model import StepModel
+from ...core.step_model import StepModel, TreeModel
+from ...core.token_tree import TokenTree
 from ..formulas import Formula
 from .contender import Reading
 from .dataset import ink_of
@@ -50,25 +51,33 @@ class ClockedModel:
     """A `StepModel` that times the calls of another.
 
     Attributes:
-        encodes, steps: the clocks of the calls; what an adapter does around its graphs is in them.
-        encoder_graph, step_graph: those of the graphs alone, where the model lets one `watch` it;
-            else the same as the former.
+        encodes, steps, trees: the clocks of the calls; what an adapter does around its graphs is
+            in them.
+        encoder_graph, step_graph, tree_graph: those of the graphs alone, where the model lets one
+            `watch` it; else the same as the former.
     """
 
     def __init__(self, model: StepModel[Any, Any]) -> None:
         self._model = model
-        self.encodes, self.steps = Clock(), Clock()
+        self.encodes, self.steps, self.trees = Clock(), Clock(), Clock()
         self.encoder_graph, self.step_graph = self.encodes, self.steps
+        self.tree_graph = self.trees
         watch = getattr(model, "watch", None)
         if watch is not None:
-            self.encoder_graph, self.step_graph = Clock(), Clock()
-            watch(self.encoder_graph, self.step_graph)
+            self.encoder_graph, self.step_graph, self.tree_graph = Clock(), Clock(), Clock()
+            watch(self.encoder_graph, self.step_graph, self.tree_graph)
         self._encode = self.encodes(model.encode)
         self._step = self.steps(model.step)
+        self.reads_trees = isinstance(model, TreeModel) and model.reads_trees
+        if isinstance(model, TreeModel):
+            self._read_tree = self.trees(model.read_tree)
 
     def reset(self) -> None:
         """Set all clocks to zero."""
-        for clock in (self.encodes, self.steps, self.encoder_graph, self.step_graph):
+        for clock in (
+            *(self.encodes, self.steps, self.trees),
+            *(self.encoder_graph, self.step_graph, self.tree_graph),
+        ):
             clock.reset()
 
     @property
@@ -90,6 +99,11 @@ class ClockedModel:
     ) -> tuple[NDArray[np.float32], Any]:
         """As the model does."""
         found: tuple[NDArray[np.float32], Any] = self._step(tokens, memory, state)
+        return found
+
+    def read_tree(self, tree: TokenTree, memory: Any) -> NDArray[np.float32]:
+        """As the model does."""
+        found: NDArray[np.float32] = self._read_tree(tree, memory)
         return found
 
     def reorder(self, state: Any, order: NDArray[np.int64]) -> Any:
@@ -142,8 +156,8 @@ class StagedReader:
         )
         ended = perf_counter()
         times = result.timings
-        calls_ms = model.encodes.ms + model.steps.ms
-        graphs_ms = model.encoder_graph.ms + model.step_graph.ms
+        calls_ms = model.encodes.ms + model.steps.ms + model.trees.ms
+        graphs_ms = model.encoder_graph.ms + model.step_graph.ms + model.tree_graph.ms
         return Reading(
             1e3 * (ended - began),
             result.tokens,
@@ -153,6 +167,7 @@ class StagedReader:
                 "prepare": times.read_ms,
                 "encode": model.encoder_graph.ms,
                 "step": model.step_graph.ms,
+                "rescore": model.tree_graph.ms,
                 # of the encoder's call what is around it, too
                 "adapter": calls_ms - graphs_ms,
                 "search": times.total_ms - times.read_ms - calls_ms,

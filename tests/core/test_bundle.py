@@ -127,6 +127,59 @@ def test_a_variant_is_added_by_writing_again(bundle: Bundle) -> None:
     assert os.listdir(bundle.path.parent) == ["bundle"]
 
 
+def with_tree(
+    manifest: Manifest, files: dict[str, bytes | Path], offset: int
+) -> tuple[Manifest, dict[str, bytes | Path]]:
+    """With a graph for trees, whose weight lies in the file of the step."""
+    tree = onnx.load_from_string(with_external_data())
+    entries = tree.graph.initializer[0].external_data
+    entries[0].value = "step.onnx"
+    entries.add(key="offset", value=str(offset))
+    entries.add(key="length", value="4")
+    memory = manifest.interface.step.inputs[2:]
+    spec = GraphSpec(
+        (
+            TensorSpec("tokens", "int64", ("nodes",)),
+            TensorSpec("positions", "int64", ("nodes",)),
+            TensorSpec("ancestors", "float32", ("nodes", "nodes")),
+            *memory,
+        ),
+        (TensorSpec("log_probs", "float32", ("nodes", 4)),),
+    )
+    manifest = replace(
+        manifest,
+        interface=replace(manifest.interface, tree=spec),
+        variants=(replace(manifest.variants[0], tree="graphs/tree.onnx"),),
+    )
+    return manifest, {**files, "graphs/tree.onnx": tree.SerializeToString()}
+
+
+def test_the_file_of_a_step_holds_weights_of_a_tree(
+    tmp_path: Path, manifest: Manifest, files: dict[str, bytes | Path]
+) -> None:
+    bundle = write_bundle(tmp_path / "bundle", *with_tree(manifest, files, 8))
+    assert bundle.weights_of("graphs/tree.onnx") == {"step.onnx": files["graphs/step.onnx"]}
+    assert bundle.weights_of("graphs/step.onnx") == {}
+
+
+def test_a_tree_whose_weights_lie_past_that_file_is_refused(
+    tmp_path: Path, manifest: Manifest, files: dict[str, bytes | Path]
+) -> None:
+    step = files["graphs/step.onnx"]
+    assert isinstance(step, bytes)
+    with pytest.raises(BundleError, match=r"graphs/tree\.onnx: expected a graph in one file"):
+        write_bundle(tmp_path / "bundle", *with_tree(manifest, files, len(step) - 3))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_tree_that_is_not_there_is_missed(
+    tmp_path: Path, manifest: Manifest, files: dict[str, bytes | Path]
+) -> None:
+    manifest, _ = with_tree(manifest, files, 8)
+    with pytest.raises(BundleError, match=r"variants\[0\]\.tree names 'graphs/tree\.onnx'"):
+        write_bundle(tmp_path / "bundle", manifest, files)
+
+
 def test_a_variant_that_is_not_there_lists_those_that_are(bundle: Bundle) -> None:
     for target, precision in (("onnxruntime", "int8"), ("tensorrt", "auto")):
         with pytest.raises(BundleError, match="found only onnxruntime fp32"):

@@ -115,6 +115,56 @@ def test_external_data_is_refused_wherever_it_hides(graph: onnx.ModelProto) -> N
         check_self_contained(graph.SerializeToString(), "step.onnx")
 
 
+def held(**entries: str) -> onnx.ModelProto:
+    """A graph with a tensor of so many bytes in another file."""
+    outside = tensor()
+    outside.ClearField("raw_data")
+    outside.ClearField("float_data")
+    outside.data_location = TensorProto.EXTERNAL
+    for key, value in entries.items():
+        outside.external_data.add(key=key, value=value)
+    return model(outside)
+
+
+def test_a_file_that_may_hold_weights_holds_them() -> None:
+    graph = held(location="step.onnx", offset="90", length="10").SerializeToString()
+    check_self_contained(graph, "tree.onnx", {"step.onnx": 100})
+    with pytest.raises(BundleError, match=r"tree\.onnx: .*location 'step\.onnx'"):
+        check_self_contained(graph, "tree.onnx")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"location": "step.onnx", "offset": "91", "length": "10"},
+        {"location": "step.onnx", "offset": "-1", "length": "10"},
+        {"location": "step.onnx", "offset": "0", "length": "1e1"},
+        {"location": "step.onnx", "offset": "0", "length": "\u0661"},
+        {"location": "step.onnx", "offset": "0"},
+        {"location": "step.onnx", "length": "10"},
+        {"location": "../step.onnx", "offset": "0", "length": "10"},
+        {"location": "other.onnx", "offset": "0", "length": "10"},
+        {"location": "step.onnx", "offset": "0", "length": "10", "checksum": "0"},
+        {},
+    ],
+)
+def test_what_reaches_past_the_file_that_holds_weights_is_refused(entries: dict[str, str]) -> None:
+    with pytest.raises(BundleError, match="external data"):
+        check_self_contained(held(**entries).SerializeToString(), "t", {"step.onnx": 100})
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_second_location_is_refused(place: int) -> None:
+    graph = held(location="step.onnx", offset="0", length="10")
+    entries = graph.graph.initializer[0].external_data
+    other = onnx.StringStringEntryProto(key="location", value="/etc/passwd")
+    kept = [*entries]
+    del entries[:]
+    entries.extend([*kept[:place], other, *kept[place:]])
+    with pytest.raises(BundleError, match="/etc/passwd"):
+        check_self_contained(graph.SerializeToString(), "t", {"step.onnx": 100})
+
+
 def test_a_second_graph_field_is_read_too() -> None:
     # protobuf merges a field that comes twice; so the second must not go unseen
     twice = model(tensor()).SerializeToString() + model(external()).SerializeToString()

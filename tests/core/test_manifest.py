@@ -163,6 +163,45 @@ def test_bundles_from_before_there_was_rescoring_are_read(manifest: Manifest) ->
     assert not Manifest.from_json(json.dumps(content)).decoding.rescore
 
 
+TREE = GraphSpec(
+    inputs=(
+        TensorSpec("tokens", "int64", ("nodes",)),
+        TensorSpec("positions", "int64", ("nodes",)),
+        TensorSpec("ancestors", "float32", ("nodes", "nodes")),
+        TensorSpec("memory_keys", "float32", (1, 1, 2, "cells", 4)),
+        TensorSpec("memory_bias", "float32", (1, "cells")),
+    ),
+    outputs=(TensorSpec("log_probs", "float32", ("nodes", 5)),),
+)
+
+
+def test_a_graph_for_trees_is_part_of_interface_and_variant(manifest: Manifest) -> None:
+    first, second = manifest.variants
+    first = replace(first, tree="tree.int8.onnx")
+    reading = replace(manifest, interface=replace(INTERFACE, tree=TREE), variants=(first, second))
+    assert Manifest.from_json(reading.to_json()) == reading
+    assert [*first.graphs] == ["encoder", "step", "tree"]
+    assert [*second.graphs] == ["encoder", "step"]
+
+
+def test_bundles_from_before_there_were_trees_are_read(manifest: Manifest) -> None:
+    content = json.loads(manifest.to_json())
+    assert content["interface"].pop("tree") is None
+    assert [each.pop("tree") for each in content["variants"]] == ["", ""]
+    assert Manifest.from_json(json.dumps(content)) == manifest
+
+
+def test_what_makes_no_sense_of_a_graph_for_trees_is_named(manifest: Manifest) -> None:
+    other = replace(TREE, inputs=TREE.inputs[1:], outputs=(*TREE.outputs, TREE.inputs[0]))
+    with pytest.raises(BundleError) as error:
+        replace(manifest, interface=replace(INTERFACE, tree=other))
+    assert "interface.tree.inputs: 'tokens' is fed by nothing, or missing" in str(error.value)
+    assert "interface.tree.outputs: expected 'log_probs' alone" in str(error.value)
+    variant = replace(manifest.variants[0], tree="tree.onnx")
+    with pytest.raises(BundleError, match=r"onnxruntime int8 has the graph 'tree\.onnx'"):
+        replace(manifest, variants=(variant,))
+
+
 def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
     content = json.loads(manifest.to_json())
     content["licence"] = 3

@@ -1,13 +1,37 @@
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from inktex.core.rescoring import backward_log_probs, rescored
 from inktex.core.search import Hypothesis, beam_search
+from inktex.core.token_tree import TokenTree
 
 from .test_search import EOS, SIX, SOS, TreeModel, random_model
 
 ONE, TWO, THREE = 3, 4, 5
+
+
+class AtOnce(TreeModel):
+    """Also reads whole trees, and counts their nodes."""
+
+    reads_trees = True
+
+    def __init__(self, model: TreeModel) -> None:
+        super().__init__(model.chances, model.vocabulary_size)
+        self.nodes: list[int] = []
+
+    def read_tree(self, tree: TokenTree, memory: str) -> npt.NDArray[np.float32]:
+        assert memory == "image 0"
+        self.nodes.append(len(tree.tokens))
+        found = []
+        for row, position in zip(tree.ancestors, tree.positions, strict=True):
+            path = np.flatnonzero(row)
+            assert sorted(tree.positions[path]) == list(range(position + 1))
+            ordered = path[np.argsort(tree.positions[path])]
+            found.append(self.chances(tuple(tree.tokens[ordered][1:].tolist())))
+        return np.stack(found)
 
 
 def backward(model: TreeModel, formula: tuple[int, ...]) -> float:
@@ -69,3 +93,27 @@ def test_what_was_cut_off_stays_as_it_is() -> None:
     model = random_model(4, len(SIX))
     cut = [hypothesis((ONE, TWO), -1.0, finished=False), hypothesis((TWO,), -2.0, finished=False)]
     assert rescored(model, "image 0", cut, sos=SOS, eos=EOS, nbest=2) == cut
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_read_at_once_hypotheses_are_as_likely_as_step_by_step(seed: int) -> None:
+    model = random_model(seed, len(SIX))
+    at_once = AtOnce(model)
+    rng = np.random.default_rng(seed)
+    formulas = [tuple(rng.integers(3, 6, length).tolist()) for length in (0, 1, 4, 4, 9)]
+    expected = backward_log_probs(model, "image 0", formulas, sos=SOS, eos=EOS)
+    found = backward_log_probs(at_once, "image 0", formulas, sos=SOS, eos=EOS)
+    assert found == pytest.approx(expected)
+    assert len(at_once.nodes) == 1
+    assert at_once.rows == []
+    at_once.reads_trees = False
+    assert backward_log_probs(at_once, "image 0", formulas, sos=SOS, eos=EOS) == expected
+
+
+def test_what_is_too_large_to_be_read_at_once_is_read_step_by_step() -> None:
+    at_once = AtOnce(random_model(1, len(SIX)))
+    formulas = [(ONE,) * 250, (TWO,) * 250]
+    found = backward_log_probs(at_once, "image 0", formulas, sos=SOS, eos=EOS)
+    assert at_once.nodes == []
+    assert len(at_once.rows) == 251
+    assert found == pytest.approx([backward(at_once, each) for each in formulas])

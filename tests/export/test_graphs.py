@@ -85,7 +85,7 @@ def test_only_cells_with_ink_are_remembered() -> None:
 
 def test_golden_arrays_are_what_torch_computes() -> None:
     net, words = network(), vocabulary()
-    arrays = golden_arrays(net, words, PREPROCESSING)
+    arrays = golden_arrays(net, net.interface(), words, PREPROCESSING)
     image = arrays["encoder.images"]
     np.testing.assert_array_equal(image, golden_image(PREPROCESSING))
     assert image.dtype == np.float32

@@ -23,7 +23,9 @@ def test_the_clocks_change_no_answer_and_lose_no_time(
         expected, found = plain(formula.source, beam=3), read(file)
         assert found.tokens == expected.tokens
         assert tuple(found.stages_ms) == STAGES
-        assert all(each > 0 for each in found.stages_ms.values())
+        # the tiny recognizer was exported without rescoring
+        assert found.stages_ms["rescore"] == 0
+        assert all(each > 0 for name, each in found.stages_ms.items() if name != "rescore")
         assert found.steps >= len(found.tokens)
         lost.append(1 - sum(found.stages_ms.values()) / found.total_ms)
     # but for what lies between two looks at the clock, where no other process came between
