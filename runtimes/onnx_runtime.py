@@ -13,7 +13,7 @@ from ..core.errors import BundleError, RuntimeUnavailable
 from ..core.token_tree import TokenTree
 from .graph_model import Watch, compact_memories, longest
 from .onnx_session import loaded_library, open_session
-from .onnx_state import Buffers, OrtMemory, OrtState, places_of
+from .onnx_state import Buffers, OrtMemory, OrtState, StatePart, places_of
 from .processors import checked_threads
 
 _PROBE_PX = 32  # height and width of the image that a provider has to encode before it is trusted
@@ -54,6 +54,10 @@ class OnnxRuntimeModel:
         self.vocabulary_size = len(bundle.manifest.vocabulary)
         self.max_length = longest(bundle.manifest)
         self._ort = loaded_library()
+        # asked for at every formula, and looked up among dozens of names
+        step_spec = self.interface.step
+        self.state_parts = [StatePart(each, step_spec[each.input]) for each in self.interface.state]
+        self.log_probs_dtype = step_spec[self.interface.log_probs].dtype
         encoder, step = self.interface.encoder, self.interface.step
         self._encoder = open_session(bundle, variant.encoder, encoder, threads, provider)
         # The products of one step are too small to share out: waking a second thread costs more
@@ -157,8 +161,8 @@ class OnnxRuntimeModel:
         source = buffers.views(state.beams).arrays[state.slot]
         target = buffers.views(beams).arrays[state.slot]
         moves = [each for each in zip(places, parents, strict=True) if each[0] != each[1]]
-        for tensor, old, new in zip(self.interface.state, source, target, strict=True):
-            axis = self.interface.step[tensor.input].shape.index("beams")
+        for (tensor, spec), old, new in zip(self.state_parts, source, target, strict=True):
+            axis = spec.shape.index("beams")
             if axis:  # with another number of beams all of it lies elsewhere
                 new[...] = old.take([parents[places.index(row)] for row in range(beams)], axis)
                 continue

@@ -12,16 +12,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import chain, count
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..core.interface import StateSpec, TensorSpec
 from .graph_model import FIRST_LENGTH
 
 if TYPE_CHECKING:
     from .onnx_runtime import OnnxRuntimeModel
+
+
+class StatePart(NamedTuple):
+    """A tensor of the state: the part that it plays, and its dtype and shape."""
+
+    state: StateSpec
+    spec: TensorSpec
 
 
 @dataclass(frozen=True)
@@ -157,28 +165,23 @@ class Buffers:
 
     def _zeros(self) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
         """New buffers for both slots."""
-        interface = self.model.interface
-        shapes = self._shapes(self._capacity)
+        parts = self.model.state_parts
         one = [
-            np.zeros(prod(shape), interface.step[state.input].dtype)
-            for state, shape in zip(interface.state, shapes, strict=True)
+            np.zeros(prod(shape), part.spec.dtype)
+            for part, shape in zip(parts, self._shapes(self._capacity), strict=True)
         ]
         other = [
-            array if state.in_place else np.zeros_like(array)
-            for state, array in zip(interface.state, one, strict=True)
+            array if part.state.in_place else np.zeros_like(array)
+            for part, array in zip(parts, one, strict=True)
         ]
         return one, other
 
     def _shapes(self, beams: int) -> list[tuple[int, ...]]:
         """Of the tensors of the state."""
-        interface = self.model.interface
         sizes = {**self.memory.sizes, "beams": beams, "length": self.length}
         return [
-            tuple(
-                size if isinstance(size, int) else sizes[size]
-                for size in interface.step[state.input].shape
-            )
-            for state in interface.state
+            tuple([size if isinstance(size, int) else sizes[size] for size in part.spec.shape])
+            for part in self.model.state_parts
         ]
 
     def _make_views(self, beams: int) -> Views:
@@ -187,7 +190,7 @@ class Buffers:
         arrays: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
         values: tuple[list[Any], list[Any]] = ([], [])
         for slot in (0, 1):
-            for number, state in enumerate(interface.state):
+            for number, (state, _) in enumerate(model.state_parts):
                 if slot and state.in_place:
                     arrays[slot].append(arrays[0][number])
                     values[slot].append(values[0][number])
@@ -198,8 +201,7 @@ class Buffers:
                 values[slot].append(model.value(array))
         tokens = np.zeros(beams, np.int64)
         position = np.zeros(1, np.int64)
-        dtype = interface.step[interface.log_probs].dtype
-        log_probs = np.zeros((beams, model.vocabulary_size), dtype)
+        log_probs = np.zeros((beams, model.vocabulary_size), model.log_probs_dtype)
         fixed = {
             **self.memory.values,
             interface.tokens: model.value(tokens),
@@ -212,7 +214,7 @@ class Buffers:
             for name, value in fixed.items():
                 binding.bind_ortvalue_input(name, value)
             binding.bind_ortvalue_output(interface.log_probs, result)
-            for number, state in enumerate(interface.state):
+            for number, (state, _) in enumerate(model.state_parts):
                 binding.bind_ortvalue_input(state.input, values[slot][number])
                 binding.bind_ortvalue_output(state.output, values[1 - slot][number])
             bindings.append(binding)
