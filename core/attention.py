@@ -24,8 +24,8 @@ FloatArray = NDArray[np.float32]
 
 COVERAGE = "coverage"
 """The state that sums up past attention: `[layers, beams, heads, cells]` or
-`[beams, heads, rows, columns]`; or those of several layers, `[beams, heads, cells]` each, named
-`coverage_0`, `coverage_1`, …"""
+`[beams, heads, rows, columns]`; or those of several layers, `[1, heads, beams, cells]` or
+`[beams, heads, cells]` each, named `coverage_0`, `coverage_1`, …"""
 
 _PICTURE_PIXELS = 8_000_000  # about the most that all panels of a picture have together
 _LARGEST_SCALE = 2.0
@@ -189,17 +189,19 @@ def on_all_cells(
 
     Args:
         coverage: of `spec`'s shape.
-        spec: with an axis of beams, then of heads, and last the cells, or rows and columns; an
-            axis before that of the beams is that of the layers.
+        spec: with axes of beams and heads, in this order or with one image of batch 1 before the
+            heads, and last the cells, or rows and columns; an axis before beams that are followed
+            by heads is that of the layers.
         kept: bool `[all cells]`, which of them the memory has; None where it has all.
     """
     beams = spec.shape.index("beams")
-    layers = math.prod(coverage.shape[:beams])
-    heads = coverage.shape[beams + 1]
-    first: FloatArray = coverage.take(0, axis=beams).reshape(layers, heads, -1).astype(np.float32)
+    heads = beams - 1 if isinstance(spec.shape[beams + 1], str) else beams + 1
+    layers = math.prod(coverage.shape[: min(beams, heads)])
+    shape = (layers, coverage.shape[heads], -1)
+    first: FloatArray = coverage.take(0, axis=beams).reshape(shape).astype(np.float32)
     if kept is None:
         return first
-    spread = np.zeros((layers, heads, len(kept)), np.float32)
+    spread = np.zeros((*first.shape[:2], len(kept)), np.float32)
     spread[:, :, kept] = first
     return spread
 

@@ -163,14 +163,15 @@ class OnnxRuntimeModel:
         moves = [each for each in zip(places, parents, strict=True) if each[0] != each[1]]
         for (tensor, spec), old, new in zip(self.state_parts, source, target, strict=True):
             axis = spec.shape.index("beams")
-            if axis:  # with another number of beams all of it lies elsewhere
-                new[...] = old.take([parents[places.index(row)] for row in range(beams)], axis)
-                continue
-            written: list[Any] = [slice(None)] * (old.ndim - 1)
+            written: list[Any] = [slice(None)] * old.ndim
             if tensor.length_axis is not None:  # the rest of a cache is never read
-                written[tensor.length_axis - 1] = slice(state.position)
+                written[tensor.length_axis] = slice(state.position)
+            before, after = written[:axis], written[axis + 1 :]
+            if axis and beams != state.beams:  # all of it lies elsewhere
+                new[(*before, places, *after)] = old[(*before, parents, *after)]
+                continue
             for place, parent in moves:
-                new[(place, *written)] = old[(parent, *written)]
+                new[(*before, place, *after)] = old[(*before, parent, *after)]
         rows = None if places == list(range(beams)) else np.array(places)
         return buffers.moved(state, beams, rows)
 

@@ -43,8 +43,8 @@ class State(tuple[Tensor, ...]):
 
     @property
     def cache_keys(self) -> tuple[Tensor, ...]:
-        """Of each layer's self attention, [b, heads, length, d/heads], with room for `length`
-        steps"""
+        """Of each layer's self attention, [length, b, heads, d/heads], with room for `length`
+        steps: what a step writes lies together"""
         return self[: len(self) // 3]
 
     @property
@@ -54,7 +54,8 @@ class State(tuple[Tensor, ...]):
 
     @property
     def coverage(self) -> tuple[Tensor, ...]:
-        """The sum of each layer's past attention, [b, heads, cells]"""
+        """The sum of each layer's past attention, [images, heads, rows of an image, cells], as the
+        attention of a step is"""
         return self[-(len(self) // 3) :]
 
 
@@ -163,24 +164,24 @@ class DecoderLayer(nn.Module):
         return x + added
 
     def step_self(
-        self, x: Tensor, keys: Tensor, values: Tensor, place: tuple[Tensor, ...], later: Tensor
+        self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor, later: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One token: add to x [b, d] what the tokens before it say.
 
         Args:
-            keys, values: caches [b, heads, length, d/heads].
-            place: where this token's row of them is, as an index [b, heads] of each of their first
-                three axes.
+            keys, values: caches [length, b, heads, d/heads].
+            position: int64 [1], where this token is in them.
             later: [length], masks the tokens after it.
 
         Returns:
             x, and the caches with the row of this token.
         """
-        parts = self.self_qkv(self.self_norm(x)).reshape(-1, 3 * self.heads, keys.shape[-1])
-        query, key, value = parts.split(self.heads, dim=1)
-        keys, values = keys.index_put(place, key), values.index_put(place, value)
-        scores = query[:, :, None] @ keys.transpose(-1, -2) * self.scale + later
-        mixed = torch.softmax(scores, dim=-1) @ values
+        parts = self.self_qkv(self.self_norm(x)).reshape(1, -1, 3 * self.heads, keys.shape[-1])
+        query, key, value = parts.split(self.heads, dim=2)
+        keys, values = keys.index_put((position,), key), values.index_put((position,), value)
+        # a runtime takes these turns into the products, which see [b, heads, 1 or length, d/heads]
+        scores = query.permute(1, 2, 0, 3) @ keys.permute(1, 2, 3, 0) * self.scale + later
+        mixed = torch.softmax(scores, dim=-1) @ values.permute(1, 2, 0, 3)
         added: Tensor = self.self_out(mixed.reshape(-1, x.shape[-1]))
         return x + added, keys, values
 
@@ -188,7 +189,10 @@ class DecoderLayer(nn.Module):
         """x [b, t, d] or [b * t, d], key [b, heads, cells, d/heads], bias [b, cells] -> [b, heads,
         t, cells]"""
         query: Tensor = self.cross_query(self.cross_norm(x))
-        query = query.reshape(len(key), -1, self.heads, key.shape[-1]).transpose(1, 2)
+        if len(key) == 1:  # a turn that a runtime takes into the product
+            query = query.reshape(-1, 1, self.heads, key.shape[-1]).permute(1, 2, 0, 3)
+        else:
+            query = query.reshape(len(key), -1, self.heads, key.shape[-1]).transpose(1, 2)
         scores: Tensor = query @ key.transpose(-1, -2) * self.scale + bias[:, None, None]
         return scores
 
@@ -339,9 +343,9 @@ class CoverageTransformer(nn.Module):
         """The state before the first step, zeros, for `beams` rows and `length` steps, by default
         `max_length`."""
         key = memory.keys[0]
-        _, heads, cells, features = key.shape
-        cache = key.new_zeros(beams, heads, length or self.max_length, features)
-        coverage = key.new_zeros(beams, heads, cells)
+        images, heads, cells, features = key.shape
+        cache = key.new_zeros(length or self.max_length, beams, heads, features)
+        coverage = key.new_zeros(images, heads, beams // images, cells)
         count = len(self.layers)
         return State(
             *(cache.clone() for _ in range(2 * count)), *(coverage.clone() for _ in range(count))
@@ -362,31 +366,23 @@ class CoverageTransformer(nn.Module):
         """
         x = self.embedding(tokens) * self.embedding.embedding_dim**0.5
         x = x + functional.embedding(position, self.positions)
-        beams, heads, length, _ = state.cache_keys[0].shape
-        place = (
-            torch.arange(beams, device=x.device)[:, None].expand(beams, heads),
-            torch.arange(heads, device=x.device).expand(beams, heads),
-            position.expand(beams, heads),
-        )
+        length = state.cache_keys[0].shape[0]
         later = torch.where(torch.arange(length, device=x.device) > position, UNSEEN, 0.0)
         keys, values, coverages = [], [], []
         present: Tensor | None = None
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
             caches = (state.cache_keys[number], state.cache_values[number])
-            x, key, value = layer.step_self(x, *caches, place, later)
+            x, key, value = layer.step_self(x, *caches, position, later)
             # the rows of an image stand where its tokens stand in teacher forcing
             scores = layer.cross_scores(x, memory.keys[number], memory.bias)
             if layer.coverage is not None:
                 assert present is not None
-                past = torch.unflatten(state.coverage[number - 1], 0, (len(scores), -1)).transpose(
-                    1, 2
-                )
-                scores = scores + layer.coverage(past, present)
+                scores = scores + layer.coverage(state.coverage[number - 1], present)
             present = torch.softmax(scores, dim=-1)
             x = layer.feed(layer.attend_cross(x, present, memory.values[number]))
             keys.append(key)
             values.append(value)
-            coverages.append(state.coverage[number] + present.transpose(1, 2).flatten(0, 1))
+            coverages.append(state.coverage[number] + present)
         log_probs = functional.log_softmax(self.classifier(self.norm(x)).float(), dim=-1)
         return log_probs, State(*keys, *values, *coverages)

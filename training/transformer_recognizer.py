@@ -156,8 +156,8 @@ class TransformerRecognizer(Recognizer):
         vocabulary, features = self.decoder.embedding.weight.shape
         width = features // heads
         memory = (heads, "cells", width)
-        cache = ("beams", heads, "length", width)
-        coverage = ("beams", heads, "cells")
+        cache = ("length", "beams", heads, width)
+        coverage = (1, heads, "beams", "cells")
 
         def tensor(name: str, *shape: int | str) -> TensorSpec:
             return TensorSpec(name, "float32", shape)
@@ -194,7 +194,7 @@ class TransformerRecognizer(Recognizer):
                 outputs=(tensor("log_probs", "beams", vocabulary), *state("next_")),
             ),
             state=tuple(
-                StateSpec(before.name, after.name, length_axis=2, in_place=True)
+                StateSpec(before.name, after.name, length_axis=0, in_place=True)
                 if "length" in before.shape
                 else StateSpec(before.name, after.name)
                 for before, after in zip(state(), state("next_"), strict=True)

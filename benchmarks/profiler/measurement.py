@@ -84,7 +84,8 @@ class Measurement:
         """The share of the time that is not spent inside the runtime."""
         if not self.stages_ms:
             return None
-        inside = sum(self.stages_ms[stage] for stage in IN_RUNTIME)
+        # profiles from before there was rescoring do without it
+        inside = sum(self.stages_ms.get(stage, 0.0) for stage in IN_RUNTIME)
         return 1 - inside / self.total_ms.mean
 
 

@@ -182,6 +182,16 @@ def test_cells_that_the_memory_leaves_out_have_no_attention() -> None:
     np.testing.assert_array_equal(found[:, :, ~kept], 0)
 
 
+def test_heads_may_come_before_the_beams() -> None:
+    kept = np.array([True, False, True])
+    spec = tensor("coverage_0", 1, 3, "beams", "cells")
+    coverage = np.random.default_rng(0).random((1, 3, 4, 2), np.float32)
+    found = on_all_cells(coverage, spec, kept)
+    assert found.shape == (1, 3, 3)
+    np.testing.assert_array_equal(found[:, :, kept], coverage[:, :, 0])
+    np.testing.assert_array_equal(on_all_cells(coverage, spec, None), coverage[:, :, 0])
+
+
 def test_rows_and_columns_are_cells_row_by_row() -> None:
     spec = tensor("coverage", "beams", 1, "rows", "columns")
     coverage = np.random.default_rng(0).random((3, 1, 2, 4), np.float32)

@@ -32,19 +32,29 @@ class StackedEncoder(nn.Module):
 
 
 class StackedStep(nn.Module):
-    """Layers are the first axis of every state; nothing is folded into the weights."""
+    """Layers are the first axis of every state, then beams and heads: caches [layers, beams, heads,
+    length, d/heads], coverage [layers, beams, heads, cells]; nothing is folded into the weights."""
 
     def __init__(self, network: TransformerRecognizer) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, tokens: Tensor, position: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        keys, values, bias, *states = tensors
+        keys, values, bias, *caches, coverage = tensors
         memory = Memory(*keys.unbind(1), *values.unbind(1), bias)
-        state = State(*(layer for each in states for layer in each.unbind(0)))
+        state = State(
+            *(layer.permute(2, 0, 1, 3) for each in caches for layer in each.unbind(0)),
+            *(layer.transpose(0, 1)[None] for layer in coverage.unbind(0)),
+        )
         log_probs, following = self.network.step(tokens, position, memory, state)
-        parts = (following.cache_keys, following.cache_values, following.coverage)
-        return log_probs, *(torch.stack(part) for part in parts)
+        return (
+            log_probs,
+            *(
+                torch.stack([layer.permute(1, 2, 0, 3) for layer in part])
+                for part in (following.cache_keys, following.cache_values)
+            ),
+            torch.stack([layer[0].transpose(0, 1) for layer in following.coverage]),
+        )
 
 
 def stacked_interface(interface: Interface, layers: int) -> Interface:
@@ -57,7 +67,14 @@ def stacked_interface(interface: Interface, layers: int) -> Interface:
             if not layer.isdigit():
                 found.append(spec)
             elif layer == "0":
-                shape = (*spec.shape[:axis], layers, *spec.shape[axis:])
+                shape = spec.shape
+                if "length" in shape:
+                    length, beams, heads, features = shape
+                    shape = (beams, heads, length, features)
+                elif "beams" in shape:
+                    _, heads, beams, cells = shape
+                    shape = (beams, heads, cells)
+                shape = (*shape[:axis], layers, *shape[axis:])
                 found.append(TensorSpec(name, spec.dtype, shape))
         return tuple(found)
 
@@ -74,6 +91,7 @@ def stacked_interface(interface: Interface, layers: int) -> Interface:
             StateSpec(each.name, f"next_{each.name}", 3 if "length" in each.shape else None)
             for each in stacked(state, 0)
         ),
+        tree=None,
     )
 
 

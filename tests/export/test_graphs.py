@@ -45,8 +45,8 @@ def test_the_interface_names_what_the_network_has() -> None:
     for layer in (0, 1):
         assert interface.encoder[f"memory_keys_{layer}"].shape == ("batch", 2, "cells", 8)
         assert interface.step[f"memory_values_{layer}"].shape == (1, 2, "cells", 8)
-        assert interface.step[f"cache_keys_{layer}"].shape == ("beams", 2, "length", 8)
-        assert interface.step[f"coverage_{layer}"].shape == ("beams", 2, "cells")
+        assert interface.step[f"cache_keys_{layer}"].shape == ("length", "beams", 2, 8)
+        assert interface.step[f"coverage_{layer}"].shape == (1, 2, "beams", "cells")
     assert [each.in_place for each in interface.state] == [True] * 4 + [False] * 2
     assert interface.step["log_probs"].shape == ("beams", len(vocabulary()))
     assert [state.output for state in interface.state] == [

@@ -149,12 +149,12 @@ def test_8_bits_are_close_to_32(bundle: Bundle, quantized: Bundle) -> None:
         "position": np.array([0]),
         **one,
         **{
-            f"cache_{name}_{layer}": np.zeros((1, 2, 24, 8), np.float32)
+            f"cache_{name}_{layer}": np.zeros((24, 1, 2, 8), np.float32)
             for name in ("keys", "values")
             for layer in (0, 1)
         },
         **{
-            f"coverage_{layer}": np.zeros((1, 2, one["memory_bias"].size), np.float32)
+            f"coverage_{layer}": np.zeros((1, 2, 1, one["memory_bias"].size), np.float32)
             for layer in (0, 1)
         },
     }

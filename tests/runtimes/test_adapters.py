@@ -85,7 +85,7 @@ def test_the_coverage_is_that_of_all_cells(
             _, expected_state = plain.step(tokens, expected_memory, expected_state)
             found = model.coverage(state)
             assert found.dtype == np.float32
-            expected = [expected_state[f"coverage_{layer}"][0] for layer in (0, 1)]
+            expected = [expected_state[f"coverage_{layer}"][0, :, 0] for layer in (0, 1)]
             np.testing.assert_allclose(found, expected, atol=1e-5)
         before = found.copy()
         model.step(tokens, memory, state)
@@ -140,7 +140,7 @@ def test_caches_have_one_buffer_and_keep_their_rows(
         layered.step(np.array([3, 4, 5]), memory, state)
     doubled = layered.reorder(turned, np.array([1, 1, 2]))  # rows 0, 0 and 1
     for array, kept in zip(one[:4], before, strict=True):
-        np.testing.assert_array_equal(array, kept[[0, 1, 0]])
+        np.testing.assert_array_equal(array, kept[:, [0, 1, 0]])
     log_probs, _ = layered.step(np.array([6, 6, 6]), memory, doubled)
     np.testing.assert_array_equal(log_probs[0], log_probs[1])
     assert not np.array_equal(log_probs[0], log_probs[2])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from inktex.core.token_tree import TokenTree
 from inktex.training.batches import collate, draw
 from inktex.training.transformer_decoder import (
     MASKED,
@@ -54,7 +55,7 @@ def test_steps_give_what_teacher_forcing_gives() -> None:
     torch.testing.assert_close(log_probs, torch.log_softmax(logits, dim=-1), atol=1e-5, rtol=1e-5)
     for position, coverage in enumerate(coverages):
         for layer, attention in enumerate(attentions):
-            past = attention[:, :, : position + 1].sum(dim=2)
+            past = attention[:, :, : position + 1].sum(dim=2, keepdim=True)
             torch.testing.assert_close(coverage[layer], past, atol=1e-5, rtol=1e-5)
 
 
@@ -75,6 +76,19 @@ def test_one_memory_is_shared_by_all_beams() -> None:
     torch.testing.assert_close(
         stepped(made, memory, tokens)[0], stepped(made, tiled, tokens)[0], atol=1e-5, rtol=1e-5
     )
+
+
+def test_a_tree_gives_what_its_paths_give() -> None:
+    made = decoder()
+    memory = remembered(made, images=1)
+    sequences = [(1, 4, 5, 3), (1, 4, 6), (2, 3, 3, 3, 7)]
+    tree = TokenTree.of(sequences)
+    given = (torch.from_numpy(array) for array in tree.inputs.values())
+    found = made.read_tree(*given, memory)
+    for path, tokens in zip(tree.paths, sequences, strict=True):
+        logits, _ = made(torch.tensor([tokens]), memory)
+        expected = torch.log_softmax(logits[0], dim=-1)
+        torch.testing.assert_close(found[path], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_no_token_sees_a_later_one() -> None:
