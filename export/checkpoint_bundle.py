@@ -16,7 +16,6 @@ from ..core.manifest import Decoding, Manifest
 from ..training.checkpoint import Checkpoint
 from ..training.objectives import AlignedCrossEntropy
 from ..training.preprocessing import PADDING_PX, preprocessing
-from ..training.transformer_recognizer import TransformerRecognizer
 from .golden import golden_arrays
 from .graphs import InkedEncoderGraph, StepGraph, TreeGraph
 from .targets import GraphSource, example_inputs, variants_for
@@ -61,7 +60,6 @@ def export_bundle(
     if not rescore:  # nobody would read trees
         interface = replace(interface, tree=None)
     elif interface.tree is not None:
-        assert isinstance(network, TransformerRecognizer)
         examples = example_inputs(interface.tree)
         tree_model = to_onnx(TreeGraph(network), examples, interface.tree)
     prepared = preprocessing(checkpoint.recipe.rendering, padding_px)

@@ -17,7 +17,6 @@ from ..core.preparation import prepare_image
 from ..core.token_tree import TokenTree
 from ..core.vocabulary import Vocabulary
 from ..training.recognizer import Recognizer
-from ..training.transformer_recognizer import TransformerRecognizer
 from .graphs import EncoderGraph, InkedEncoderGraph, StepGraph, TreeGraph, read_greedily
 
 STEPS = 6
@@ -63,7 +62,6 @@ def golden_arrays(
         arrays[f"step.{number}.log_probs"] = log_probs.numpy()
     arrays["greedy"] = np.array(reading.tokens, np.int64)
     if interface.tree is not None:
-        assert isinstance(network, TransformerRecognizer)
         # what was written, from both ends, which fork at once, and one more way to go on
         written = reading.tokens[:STEPS]
         tree = TokenTree.of(

@@ -14,7 +14,6 @@ from ..core.vocabulary import Vocabulary
 from ..training.recognizer import Recognizer
 from ..training.recurrent_decoder import CoverageAggregation
 from ..training.transformer_decoder import DecoderLayer
-from ..training.transformer_recognizer import TransformerRecognizer
 from ..training.two_scale_encoder import ConvNorm
 
 
@@ -70,16 +69,15 @@ class TreeGraph(nn.Module):
     batch 1 -> log_probs float32 [nodes, vocabulary]
     """
 
-    def __init__(self, network: TransformerRecognizer) -> None:
+    def __init__(self, network: Recognizer) -> None:
         super().__init__()
         self.network = folded(network)
 
     def forward(
         self, tokens: Tensor, positions: Tensor, ancestors: Tensor, *memory: Tensor
     ) -> Tensor:
-        network = self.network
-        assert isinstance(network, TransformerRecognizer)
-        return network.read_tree(tokens, positions, ancestors, network.memory_type(*memory))
+        remembered = self.network.memory_type(*memory)
+        return self.network.read_tree(tokens, positions, ancestors, remembered)
 
 
 class KeepingStepGraph(nn.Module):

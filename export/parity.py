@@ -21,7 +21,6 @@ from ..runtimes.graph_model import Arrays, Graph, Graphs, compact_memories
 from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression
 from ..training.recognizer import STRIDE
-from ..training.transformer_recognizer import TransformerRecognizer
 from .graphs import EncoderGraph, StepGraph, TreeGraph, read_greedily
 from .parity_report import TOLERANCES, Agreement, Differences, ParityReport
 from .plain_graphs import graphs_of, model_of, plain_model, told
@@ -46,7 +45,7 @@ def compare_with_torch(
     network = checkpoint.trained_network()
     encoder, step = EncoderGraph(network), StepGraph(network)
     graphs = graphs_of(bundle, variant)
-    tree = TreeGraph(network) if isinstance(network, TransformerRecognizer) else None
+    tree = TreeGraph(network)
     rng = np.random.default_rng(seed)
     errors = Differences()
     for number in range(shapes):
@@ -64,7 +63,7 @@ def compare_with_torch(
             errors.add_all(one.arrays, list(other.arrays.values()))
         memory = memories[0].arrays
         _compare_steps(bundle, graphs, step, memory, beams, steps, rng, errors)
-        if graphs.tree is not None and tree is not None:
+        if graphs.tree is not None:
             _compare_trees(bundle, graphs.tree, tree, memory, rng, errors)
     return ParityReport(
         told(bundle, variant),

@@ -62,7 +62,24 @@ class Recognizer(nn.Module):
         """
         raise NotImplementedError
 
+    def read_tree(
+        self, tokens: Tensor, positions: Tensor, ancestors: Tensor, memory: Any
+    ) -> Tensor:
+        """What may follow each node of a tree of tokens; only where the interface has a graph for
+        it.
+
+        Args:
+            tokens, positions: int64 [nodes]; a position is the number of tokens before it.
+            ancestors: [nodes, nodes], 1 where the column is on the path to the row, itself
+                included.
+            memory: of batch 1.
+
+        Returns:
+            log-probabilities [nodes, vocabulary]
+        """
+        raise NotImplementedError
+
     def interface(self) -> Interface:
-        """Names, dtypes, shapes and dynamic axes of the two graphs: the memory's and the state's
+        """Names, dtypes, shapes and dynamic axes of the graphs: the memory's and the state's
         tensors in their order."""
         raise NotImplementedError

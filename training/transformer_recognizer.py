@@ -148,7 +148,6 @@ class TransformerRecognizer(Recognizer):
     def read_tree(
         self, tokens: Tensor, positions: Tensor, ancestors: Tensor, memory: Memory
     ) -> Tensor:
-        """See `CoverageTransformer.read_tree`."""
         return self.decoder.read_tree(tokens, positions, ancestors, memory)
 
     def interface(self) -> Interface:
