@@ -83,8 +83,8 @@ def test_a_tree_gives_what_its_paths_give() -> None:
     memory = remembered(made, images=1)
     sequences = [(1, 4, 5, 3), (1, 4, 6), (2, 3, 3, 3, 7)]
     tree = TokenTree.of(sequences)
-    given = (torch.from_numpy(array) for array in tree.inputs.values())
-    found = made.read_tree(*given, memory)
+    tokens_of_tree, positions, ancestors = map(torch.from_numpy, tree.inputs.values())
+    found = made.read_tree(tokens_of_tree, positions, ancestors, memory)
     for path, tokens in zip(tree.paths, sequences, strict=True):
         logits, _ = made(torch.tensor([tokens]), memory)
         expected = torch.log_softmax(logits[0], dim=-1)
