@@ -84,7 +84,8 @@ class Interface:
 
     A third graph there may be reads what is written already, all at once: a tree of tokens, whose
     every path from the root is the beginning of a formula (tree attention; Miao et al., 2024,
-    arXiv:2305.09781). It gives at every node what steps along its path would give.
+    arXiv:2305.09781). It gives at every node what steps along its path would give, and what a
+    state after that node is made of.
 
     Attributes:
         image: encoder input, float32 `[batch, 1, height, width]`, ink = 1, paper = 0.
@@ -96,8 +97,9 @@ class Interface:
         tree: the third graph, None where there is none. Its inputs are the memory and, with names
             of their own, `TREE_TOKENS` int64 `[nodes]`, `TREE_POSITIONS` int64 `[nodes]` (0 for
             roots), and `TREE_ANCESTORS` float32 `[nodes, nodes]`, 1 where the column is on the
-            path to the row, itself included; its output `log_probs`, float32
-            `[nodes, vocabulary]`.
+            path to the row, itself included. Its outputs are those of the step for one beam, with
+            an axis "nodes": of `log_probs` the first; in a cache in place of the length, what each
+            node writes there; in the rest of the state in place of the beams, what each adds.
     """
 
     encoder: GraphSpec
@@ -177,10 +179,13 @@ def interface_problems(interface: Interface) -> Iterator[str]:
         known = {TREE_TOKENS, TREE_POSITIONS, TREE_ANCESTORS, *memory}
         for name in sorted(set(names["tree.inputs"]) ^ known):
             yield f"interface.tree.inputs: {name!r} is fed by nothing, or missing"
-        if list(names["tree.outputs"]) != [interface.log_probs]:
+        wanted = [interface.log_probs, *(each.output for each in interface.state)]
+        if list(names["tree.outputs"]) != wanted or any(
+            spec.axis("nodes") is None for spec in interface.tree.outputs
+        ):
             yield (
-                f"interface.tree.outputs: expected {interface.log_probs!r} alone, found "
-                f"{sorted(names['tree.outputs'])}"
+                f"interface.tree.outputs: expected {wanted}, each with an axis 'nodes', found "
+                f"{[(spec.name, spec.shape) for spec in interface.tree.outputs]}"
             )
 
 

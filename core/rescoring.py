@@ -15,11 +15,9 @@ import numpy as np
 
 from .search import Hypothesis
 from .step_model import Memory, State, StepModel, TreeModel
-from .token_tree import TokenTree
+from .token_tree import MOST_NODES, TokenTree
 
 _LEAST = -1e4  # as a search takes what is impossible
-_MOST_NODES = 400
-"""Of a tree. What is read at once takes memory for every node and cell; few trees are larger."""
 _MARGIN = 0.3
 """Of the score, which is nats a token where the length penalty is 1. On validation nine formulas
 are gained by reading all hypotheses from the end, eight within this, with half of the rows."""
@@ -88,8 +86,8 @@ def backward_log_probs(
     written = [(*reversed(formula), sos) for formula in formulas]
     if isinstance(model, TreeModel) and model.reads_trees:
         tree = TokenTree.of([(eos, *tokens[:-1]) for tokens in written])
-        if len(tree.tokens) <= _MOST_NODES:
-            following = model.read_tree(tree, memory)
+        if len(tree.tokens) <= MOST_NODES:
+            following, _ = model.read_tree(tree, memory)
             return [
                 float(np.maximum(following[path, list(tokens)], _LEAST).sum(dtype=np.float64))
                 for path, tokens in zip(tree.paths, written, strict=True)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import InktexError, InputError
 from .grammar import GrammarConstraint, GrammarState
-from .step_model import Memory, State, StepModel
+from .step_model import Memory, State, StepModel, TreeModel
+from .token_tree import MOST_NODES, TokenTree
 
 LogProbs = npt.NDArray[np.float32]
 
@@ -87,8 +88,13 @@ def greedy(
     eos: int,
     max_length: int,
     constraint: GrammarConstraint | None = None,
+    draft: Sequence[int] = (),
 ) -> Hypothesis:
     """Write the likeliest token, step by step, until `<eos>`; of equals, the lower number.
+
+    A draft changes nothing but the time: a model that reads trees reads all of it at once, and
+    steps begin where the likeliest token is another one (speculative decoding; Leviathan et al.,
+    2023, arXiv:2211.17192).
 
     Args:
         model: the recognizer.
@@ -96,6 +102,7 @@ def greedy(
         sos, eos: the numbers of the special tokens; `<sos>` is never written.
         max_length: the most tokens to write, `<eos>` included; that many steps at most.
         constraint: keeps the result a well-formed formula that ends within `max_length`.
+        draft: tokens that may well come out, without `<sos>` and `<eos>`.
 
     Returns:
         The hypothesis, its score normalised with a length penalty of 1.
@@ -105,11 +112,17 @@ def greedy(
         InktexError: the model returned something other than log-probabilities.
     """
     _check_arguments(model, max_length, constraint)
-    state = model.start(memory, 1)
+    drafted = _Draft.read(model, memory, (sos, *draft)[:max_length])
+    state = None if drafted else model.start(memory, 1)
     beam = _Beam((), (), 0.0, constraint.start() if constraint else None)
     last = sos
     for length in range(1, max_length + 1):
-        raw, state = model.step(np.array([last], dtype=np.int64), memory, state)
+        raw = drafted.after(last, length) if drafted else None
+        if raw is None:
+            if state is None:
+                assert drafted is not None
+                state, drafted = drafted.resume(length - 1), None
+            raw, state = model.step(np.array([last], dtype=np.int64), memory, state)
         last, log_prob = _largest(raw, 1, model.vocabulary_size, length)
         tokens_left = max_length - length + 1
         fits = last != sos and _IMPOSSIBLE <= log_prob <= 0
@@ -124,6 +137,43 @@ def greedy(
             return beam.finish(log_prob, 1.0)
         beam = beam.extend(last, log_prob, constraint)
     return beam.end(1.0)
+
+
+class _Draft(NamedTuple, Generic[Memory, State]):
+    """What a model says of a draft.
+
+    log_probs: after each of its tokens, [tokens, vocabulary]
+    nodes: what a state is made of
+    """
+
+    model: TreeModel[Memory, State]
+    memory: Memory
+    tree: TokenTree
+    log_probs: LogProbs
+    nodes: Any
+
+    @classmethod
+    def read(
+        cls, model: StepModel[Memory, State], memory: Memory, tokens: Sequence[int]
+    ) -> _Draft[Memory, State] | None:
+        """Nothing where there is no more to it than `<sos>`, or the model reads no trees."""
+        if not 1 < len(tokens) <= MOST_NODES:
+            return None
+        if not (isinstance(model, TreeModel) and model.reads_trees):
+            return None
+        tree = TokenTree.of([tokens])
+        return cls(model, memory, tree, *model.read_tree(tree, memory))
+
+    def after(self, token: int, steps: int) -> LogProbs | None:
+        """What may come after so many tokens, [1, vocabulary], the last of which is `token`; None
+        where the draft has another one there, or ends before."""
+        if steps > len(self.log_probs) or self.tree.tokens[steps - 1] != token:
+            return None
+        return self.log_probs[steps - 1 : steps]
+
+    def resume(self, steps: int) -> State:
+        """The state after so many tokens of the draft."""
+        return self.model.resume(self.nodes, self.tree.paths[0][:steps], self.memory)
 
 
 def beam_search(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +81,7 @@ class TreeModel(StepModel[Memory, State], Protocol[Memory, State]):
         """Whether this one does."""
         ...
 
-    def read_tree(self, tree: TokenTree, memory: Memory) -> npt.NDArray[np.float32]:
+    def read_tree(self, tree: TokenTree, memory: Memory) -> tuple[npt.NDArray[np.float32], Any]:
         """Say what may come next after every node of a tree, as steps along its path would.
 
         Args:
@@ -89,6 +89,15 @@ class TreeModel(StepModel[Memory, State], Protocol[Memory, State]):
 
         Returns:
             Natural log-probabilities of the token after each node, float32
-            `[nodes, vocabulary_size]`.
+            `[nodes, vocabulary_size]`, and what `resume` wants.
+        """
+        ...
+
+    def resume(self, nodes: Any, path: npt.NDArray[np.int64], memory: Memory) -> State:
+        """The state of one beam after some nodes, as steps along them would leave it.
+
+        Args:
+            nodes: what `read_tree` gave, of the same memory.
+            path: int64 `[steps]`, the nodes from a root on; at least one.
         """
         ...

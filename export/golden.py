@@ -72,7 +72,7 @@ def golden_arrays(
             ]
         ).inputs
         given = [torch.from_numpy(array) for array in tree.values()]
-        log_probs = TreeGraph(network)(*given, *reading.memory)
+        log_probs, *_ = TreeGraph(network)(*given, *reading.memory)
         arrays |= {f"tree.{name}": array for name, array in tree.items()}
         arrays[f"tree.{interface.log_probs}"] = log_probs.numpy()
     return arrays

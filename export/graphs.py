@@ -66,7 +66,7 @@ class TreeGraph(nn.Module):
     """What may follow each node of a tree of tokens.
 
     tokens, positions int64 [nodes], ancestors float32 [nodes, nodes], the fields of a memory of
-    batch 1 -> log_probs float32 [nodes, vocabulary]
+    batch 1 -> log_probs float32 [nodes, vocabulary] and what the fields of a state are made of
     """
 
     def __init__(self, network: Recognizer) -> None:
@@ -75,9 +75,10 @@ class TreeGraph(nn.Module):
 
     def forward(
         self, tokens: Tensor, positions: Tensor, ancestors: Tensor, *memory: Tensor
-    ) -> Tensor:
+    ) -> tuple[Tensor, ...]:
         remembered = self.network.memory_type(*memory)
-        return self.network.read_tree(tokens, positions, ancestors, remembered)
+        log_probs, nodes = self.network.read_tree(tokens, positions, ancestors, remembered)
+        return log_probs, *nodes
 
 
 class KeepingStepGraph(nn.Module):

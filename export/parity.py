@@ -172,7 +172,8 @@ def _compare_trees(
     inputs = {**tree.inputs, **memory}
     with torch.inference_mode():
         expected = reference(*(torch.from_numpy(array) for array in inputs.values()))
-    errors.add("log_probs of a tree", graph(inputs)["log_probs"], expected.numpy())
+    for (name, array), other in zip(graph(inputs).items(), expected, strict=True):
+        errors.add(f"{name} of a tree", array, other.numpy())
 
 
 def _initial_state(bundle: Bundle, memory: Arrays, beams: int, length: int) -> Arrays:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.attention import coverage_states, on_all_cells
 from ..core.errors import InputError
-from ..core.interface import Interface
+from ..core.interface import Interface, StateSpec
 from ..core.manifest import Manifest
 from ..core.token_tree import TokenTree
 
@@ -158,7 +158,7 @@ class GraphModel:
         """Whether there is a graph that does."""
         return self.graphs.tree is not None
 
-    def read_tree(self, tree: TokenTree, memory: GraphMemory) -> NDArray[np.float32]:
+    def read_tree(self, tree: TokenTree, memory: GraphMemory) -> tuple[NDArray[np.float32], Arrays]:
         """As `TreeModel.read_tree`.
 
         Raises:
@@ -166,9 +166,26 @@ class GraphModel:
         """
         if self.graphs.tree is None:
             raise RuntimeError("read_tree: expected a model that reads trees; ask `reads_trees`")
-        found = self.graphs.tree({**tree.inputs, **memory.arrays})[self.interface.log_probs]
-        log_probs: NDArray[np.float32] = self.store.get(found).astype(np.float32, copy=False)
-        return log_probs
+        nodes = self.graphs.tree({**tree.inputs, **memory.arrays})
+        found = self.store.get(nodes[self.interface.log_probs])
+        return found.astype(np.float32, copy=False), nodes
+
+    def resume(self, nodes: Arrays, path: NDArray[np.int64], memory: GraphMemory) -> GraphState:
+        """As `TreeModel.resume`."""
+        arrays: Arrays = {}
+        for state, axis in states_of_nodes(self.interface):
+            rows = self.store.take(nodes[state.output], path, axis)
+            if state.length_axis is None:
+                added = self.store.get(rows).sum(axis, keepdims=True)
+                arrays[state.input] = self.store.put(added)
+                continue
+            shape = self.interface.step[state.input].shape
+            fixed = shape[state.length_axis]
+            length = fixed if isinstance(fixed, int) else max(FIRST_LENGTH, len(path))
+            arrays[state.input] = self.store.grow(
+                rows, state.length_axis, min(length, self.max_length)
+            )
+        return GraphState(arrays, len(path), memory)
 
     def encode(self, images: NDArray[np.float32]) -> list[GraphMemory]:
         """images float32 `[batch, 1, height, width]`, ink 1 on 0 -> one memory an image
@@ -330,6 +347,13 @@ class GraphModel:
                 longer = min(2 * length, self.max_length)
                 arrays[each.input] = self.store.grow(array, axis, longer)
         return arrays
+
+
+def states_of_nodes(interface: Interface) -> list[tuple[StateSpec, int]]:
+    """The tensors of a state, and the axis "nodes" of each where a tree tells them."""
+    assert interface.tree is not None
+    axes = {spec.name: spec.shape.index("nodes") for spec in interface.tree.outputs}
+    return [(state, axes[state.output]) for state in interface.state]
 
 
 def longest(manifest: Manifest) -> int:

@@ -11,7 +11,7 @@ from ..core.attention import coverage_states, on_all_cells
 from ..core.bundle import Bundle, Interface, Variant
 from ..core.errors import BundleError, RuntimeUnavailable
 from ..core.token_tree import TokenTree
-from .graph_model import Watch, compact_memories, longest
+from .graph_model import Watch, compact_memories, longest, states_of_nodes
 from .onnx_session import loaded_library, open_session
 from .onnx_state import Buffers, OrtMemory, OrtState, StatePart, places_of
 from .processors import checked_threads
@@ -203,28 +203,55 @@ class OnnxRuntimeModel:
         """Whether the variant has a graph that does."""
         return self._tree is not None
 
-    def read_tree(self, tree: TokenTree, memory: OrtMemory) -> NDArray[np.float32]:
+    def read_tree(
+        self, tree: TokenTree, memory: OrtMemory
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Say what may come next after every node of a tree, all at once.
 
         Args:
             memory: of the image.
 
         Returns:
-            float32 `[nodes, vocabulary]` log-probabilities.
+            float32 `[nodes, vocabulary]` log-probabilities, and what `resume` wants.
 
         Raises:
             RuntimeError: the model reads no trees.
         """
-        if self._tree is None:
+        if self._tree is None or self.interface.tree is None:
             raise RuntimeError("read_tree: expected a model that reads trees; ask `reads_trees`")
         binding = self._tree.io_binding()
         values = {name: self.value(array) for name, array in tree.inputs.items()}
         for name, value in (*values.items(), *memory.values.items()):
             binding.bind_ortvalue_input(name, value)
-        binding.bind_output(self.interface.log_probs, "cpu")
+        names = [spec.name for spec in self.interface.tree.outputs]
+        for name in names:
+            binding.bind_output(name, "cpu")
         self._run_tree(binding)
-        [log_probs] = binding.get_outputs()
-        return log_probs.numpy().astype(np.float32, copy=False)  # type: ignore[no-any-return]
+        nodes = dict(zip(names, binding.get_outputs(), strict=True))
+        log_probs = nodes[self.interface.log_probs].numpy().astype(np.float32, copy=False)
+        return log_probs, nodes
+
+    def resume(self, nodes: dict[str, Any], path: NDArray[np.int64], memory: OrtMemory) -> OrtState:
+        """The state of one beam after some nodes of a tree.
+
+        Args:
+            nodes: of `read_tree`.
+            path: int64 `[steps]`, from a root on.
+            memory: that the tree was read with.
+        """
+        steps = len(path)
+        buffers = Buffers(self, memory, steps)
+        state = buffers.state(slot=0, beams=1, position=steps)
+        arrays = buffers.views(1).arrays[state.slot]
+        for (each, axis), array in zip(states_of_nodes(self.interface), arrays, strict=True):
+            rows = nodes[each.output].numpy().take(path, axis)
+            if each.length_axis is None:
+                array[...] = rows.sum(axis, keepdims=True)
+            else:
+                written: list[Any] = [slice(None)] * array.ndim
+                written[each.length_axis] = slice(steps)
+                array[tuple(written)] = rows
+        return state
 
     def watch(self, encoder: Watch, step: Watch, tree: Watch) -> None:
         """As `GraphModel.watch`."""

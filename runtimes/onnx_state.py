@@ -99,9 +99,12 @@ class Buffers:
 
     They start as zeros and only ever hold states, so whatever an unused part of a cache holds is
     finite, and a weight of zero takes it out.
+
+    Args:
+        steps: that they have room for at once.
     """
 
-    def __init__(self, model: OnnxRuntimeModel, memory: OrtMemory) -> None:
+    def __init__(self, model: OnnxRuntimeModel, memory: OrtMemory, steps: int = 0) -> None:
         self.model = model
         self.memory = memory
         self._capacity = 0
@@ -109,7 +112,7 @@ class Buffers:
         self._views: dict[int, Views] = {}
         self._serials = count()
         self._current = [-1, -1]
-        self.length = min(FIRST_LENGTH, model.max_length)
+        self.length = min(max(FIRST_LENGTH, steps), model.max_length)
 
     def state(
         self, slot: int, beams: int, position: int, rows: NDArray[np.int64] | None = None

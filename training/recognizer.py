@@ -64,7 +64,7 @@ class Recognizer(nn.Module):
 
     def read_tree(
         self, tokens: Tensor, positions: Tensor, ancestors: Tensor, memory: Any
-    ) -> Tensor:
+    ) -> tuple[Tensor, Any]:
         """What may follow each node of a tree of tokens; only where the interface has a graph for
         it.
 
@@ -75,7 +75,9 @@ class Recognizer(nn.Module):
             memory: of batch 1.
 
         Returns:
-            log-probabilities [nodes, vocabulary]
+            log-probabilities [nodes, vocabulary], and the fields of a state for one beam, with the
+            nodes in place of the length of a cache, or else of the beams: what each node writes
+            into the cache, and what it adds to the rest.
         """
         raise NotImplementedError
 

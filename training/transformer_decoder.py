@@ -131,7 +131,8 @@ class DecoderLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = heads
-        self.scale = (features // heads) ** -0.5
+        self.width = features // heads
+        self.scale = self.width**-0.5
         self.self_norm = nn.LayerNorm(features)
         self.self_qkv = nn.Linear(features, 3 * features)
         self.self_out = nn.Linear(features, features)
@@ -154,14 +155,27 @@ class DecoderLayer(nn.Module):
         self.scale = 1.0
 
     def attend_self(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Add to x [b, t, d] or [t, d] what the tokens before it say; bias [t, t] masks the
-        others."""
+        """Add to x [b, t, d] what the tokens before it say; bias [t, t] masks the later ones."""
         parts = self.self_qkv(self.self_norm(x)).unflatten(-1, (3 * self.heads, -1))
-        query, key, value = parts.transpose(-3, -2).split(self.heads, dim=-3)
+        query, key, value = parts.transpose(1, 2).split(self.heads, dim=1)
         scores = query @ key.transpose(-1, -2) * self.scale + bias
         mixed = torch.softmax(scores, dim=-1) @ value
-        added: Tensor = self.dropout(self.self_out(mixed.transpose(-3, -2).flatten(-2)))
+        added: Tensor = self.dropout(self.self_out(mixed.transpose(1, 2).flatten(2)))
         return x + added
+
+    def tree_self(self, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """All nodes of a tree: add to x [n, d] what those on their paths say; bias [n, n] masks the
+        others.
+
+        Returns:
+            x, and the nodes' keys and values, [n, heads, d/heads].
+        """
+        parts = self.self_qkv(self.self_norm(x)).reshape(-1, 3 * self.heads, self.width)
+        query, key, value = parts.split(self.heads, dim=1)
+        scores = query.transpose(0, 1) @ key.permute(1, 2, 0) * self.scale + bias
+        mixed = torch.softmax(scores, dim=-1) @ value.transpose(0, 1)
+        added: Tensor = self.self_out(mixed.transpose(0, 1).flatten(1))
+        return x + added, key, value
 
     def step_self(
         self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor, later: Tensor
@@ -312,7 +326,7 @@ class CoverageTransformer(nn.Module):
 
     def read_tree(
         self, tokens: Tensor, positions: Tensor, ancestors: Tensor, memory: Memory
-    ) -> Tensor:
+    ) -> tuple[Tensor, State]:
         """All tokens of a tree at once; the same numbers as steps along each path give.
 
         Args:
@@ -322,22 +336,26 @@ class CoverageTransformer(nn.Module):
             memory: of batch 1.
 
         Returns:
-            log-probabilities [nodes, vocabulary]
+            log-probabilities [nodes, vocabulary]; the keys and values of every node, [nodes, 1,
+            heads, d/heads], and what it adds to the coverage, [1, heads, nodes, cells]
         """
         x = self.embedding(tokens) * self.embedding.embedding_dim**0.5
         x = x + functional.embedding(positions, self.positions)
         elsewhere = (1.0 - ancestors) * UNSEEN
-        present: Tensor | None = None
+        keys, values, attentions = [], [], list[Tensor]()
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
-            x = layer.attend_self(x, elsewhere)
+            x, key, value = layer.tree_self(x, elsewhere)
             scores = layer.cross_scores(x, memory.keys[number], memory.bias)
             if layer.coverage is not None:
-                assert present is not None
+                present = attentions[-1]
                 scores = scores + layer.coverage(ancestors @ present - present, present)
-            present = torch.softmax(scores, dim=-1)
-            x = layer.feed(layer.attend_cross(x, present, memory.values[number]))
-        return functional.log_softmax(self.classifier(self.norm(x)).float(), dim=-1)
+            attentions.append(torch.softmax(scores, dim=-1))
+            x = layer.feed(layer.attend_cross(x, attentions[-1], memory.values[number]))
+            keys.append(key[:, None])
+            values.append(value[:, None])
+        log_probs = functional.log_softmax(self.classifier(self.norm(x)).float(), dim=-1)
+        return log_probs, State(*keys, *values, *attentions)
 
     def start(self, memory: Memory, beams: int, length: int | None = None) -> State:
         """The state before the first step, zeros, for `beams` rows and `length` steps, by default

@@ -147,7 +147,7 @@ class TransformerRecognizer(Recognizer):
 
     def read_tree(
         self, tokens: Tensor, positions: Tensor, ancestors: Tensor, memory: Memory
-    ) -> Tensor:
+    ) -> tuple[Tensor, State]:
         return self.decoder.read_tree(tokens, positions, ancestors, memory)
 
     def interface(self) -> Interface:
@@ -205,6 +205,11 @@ class TransformerRecognizer(Recognizer):
                     tensor(TREE_ANCESTORS, "nodes", "nodes"),
                     *remembered(1, "cells"),
                 ),
-                outputs=(tensor("log_probs", "nodes", vocabulary),),
+                outputs=(
+                    tensor("log_probs", "nodes", vocabulary),
+                    *each("next_cache_keys", "nodes", 1, heads, width),
+                    *each("next_cache_values", "nodes", 1, heads, width),
+                    *each(f"next_{COVERAGE}", 1, heads, "nodes", "cells"),
+                ),
             ),
         )

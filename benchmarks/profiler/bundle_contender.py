@@ -11,7 +11,7 @@ from ...core.bundle import Bundle
 from ...core.errors import InktexError, RuntimeUnavailable
 from ...core.recognizer import Recognizer
 from ...runtimes import choose, load
-from .contender import Configuration, Reader
+from .contender import Configuration
 from .stages import StagedReader
 
 Shared: TypeAlias = "WeakValueDictionary[tuple[str, str, int], Recognizer]"
@@ -32,7 +32,7 @@ class BundleContender:
     trained: bool = True
     shared: Shared = field(default_factory=WeakValueDictionary)
 
-    def load(self) -> Reader:
+    def load(self) -> StagedReader:
         """The recognizer of `inktex.runtimes.load`, every stage of it clocked. Those who differ in
         their beams share one, as long as any of them holds it."""
         own = self.configuration

@@ -1,4 +1,7 @@
-"""The live scenario: the formula is read anew after every stroke, while it is being written."""
+"""The live scenario: the formula is read anew after every stroke, while it is being written.
+
+Greedy search takes the last reading as a draft, as an app would.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ def measure_live_ink(
     with Progress(sum(len(ink.strokes) for _, ink in inks), "strokes") as progress:
         for number, (formula, ink) in enumerate(inks):
             spent = [0.0 for _ in contenders]
-            reading: Reading | None = None
+            drafts: list[tuple[str, ...]] = [() for _ in contenders]
             for count in range(1, len(ink.strokes) + 1):
                 part = Formula(formula.name, list(ink.strokes[:count]))
                 turn = (number + count) % len(readers)
@@ -64,7 +67,8 @@ def measure_live_ink(
                 progress.advance()
                 try:
                     for which in order:
-                        reading = readers[which](part)
+                        reading = readers[which](part, drafts[which])
+                        drafts[which] = reading.tokens
                         updates[which].append(reading)
                         spent[which] += reading.total_ms
                         if count == len(ink.strokes):

@@ -71,6 +71,7 @@ class ClockedModel:
         self.reads_trees = isinstance(model, TreeModel) and model.reads_trees
         if isinstance(model, TreeModel):
             self._read_tree = self.trees(model.read_tree)
+            self.resume = model.resume
 
     def reset(self) -> None:
         """Set all clocks to zero."""
@@ -101,9 +102,9 @@ class ClockedModel:
         found: tuple[NDArray[np.float32], Any] = self._step(tokens, memory, state)
         return found
 
-    def read_tree(self, tree: TokenTree, memory: Any) -> NDArray[np.float32]:
+    def read_tree(self, tree: TokenTree, memory: Any) -> tuple[NDArray[np.float32], Any]:
         """As the model does."""
-        found: NDArray[np.float32] = self._read_tree(tree, memory)
+        found: tuple[NDArray[np.float32], Any] = self._read_tree(tree, memory)
         return found
 
     def reorder(self, state: Any, order: NDArray[np.int64]) -> Any:
@@ -140,8 +141,11 @@ class StagedReader:
         self._beams = beams
         self._constrain = constrain
 
-    def __call__(self, formula: Formula) -> Reading:
+    def __call__(self, formula: Formula, draft: Sequence[str] = ()) -> Reading:
         """Read one, from the bytes of a file or strokes in memory to LaTeX.
+
+        Args:
+            draft: what may well come out, for a greedy search; beams leave it alone.
 
         Raises:
             InputError: it cannot be read.
@@ -152,7 +156,11 @@ class StagedReader:
         source = parsed(formula)
         read = perf_counter()
         result = self._recognizer(
-            source, beam=self._beams, constrain=self._constrain, name=formula.name
+            source,
+            beam=self._beams,
+            constrain=self._constrain,
+            draft=draft if self._beams == 1 else (),
+            name=formula.name,
         )
         ended = perf_counter()
         times = result.timings

@@ -171,7 +171,10 @@ TREE = GraphSpec(
         TensorSpec("memory_keys", "float32", (1, 1, 2, "cells", 4)),
         TensorSpec("memory_bias", "float32", (1, "cells")),
     ),
-    outputs=(TensorSpec("log_probs", "float32", ("nodes", 5)),),
+    outputs=(
+        TensorSpec("log_probs", "float32", ("nodes", 5)),
+        TensorSpec("next_cache", "float32", (1, 1, "nodes", 4)),
+    ),
 )
 
 
@@ -192,11 +195,14 @@ def test_bundles_from_before_there_were_trees_are_read(manifest: Manifest) -> No
 
 
 def test_what_makes_no_sense_of_a_graph_for_trees_is_named(manifest: Manifest) -> None:
-    other = replace(TREE, inputs=TREE.inputs[1:], outputs=(*TREE.outputs, TREE.inputs[0]))
-    with pytest.raises(BundleError) as error:
-        replace(manifest, interface=replace(INTERFACE, tree=other))
-    assert "interface.tree.inputs: 'tokens' is fed by nothing, or missing" in str(error.value)
-    assert "interface.tree.outputs: expected 'log_probs' alone" in str(error.value)
+    for inputs, outputs, said in (
+        (TREE.inputs[1:], TREE.outputs, "inputs: 'tokens' is fed by nothing, or missing"),
+        (TREE.inputs, TREE.outputs[:1], "outputs: expected ['log_probs', 'next_cache']"),
+        (TREE.inputs, INTERFACE.step.outputs, "each with an axis 'nodes'"),
+    ):
+        with pytest.raises(BundleError) as error:
+            replace(manifest, interface=replace(INTERFACE, tree=GraphSpec(inputs, outputs)))
+        assert said in str(error.value)
     variant = replace(manifest.variants[0], tree="tree.onnx")
     with pytest.raises(BundleError, match=r"onnxruntime int8 has the graph 'tree\.onnx'"):
         replace(manifest, variants=(variant,))

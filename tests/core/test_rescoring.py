@@ -1,37 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from inktex.core.rescoring import backward_log_probs, rescored
 from inktex.core.search import Hypothesis, beam_search
-from inktex.core.token_tree import TokenTree
 
-from .test_search import EOS, SIX, SOS, TreeModel, random_model
+from .test_search import EOS, SIX, SOS, AtOnce, TreeModel, random_model
 
 ONE, TWO, THREE = 3, 4, 5
-
-
-class AtOnce(TreeModel):
-    """Also reads whole trees, and counts their nodes."""
-
-    reads_trees = True
-
-    def __init__(self, model: TreeModel) -> None:
-        super().__init__(model.chances, model.vocabulary_size)
-        self.nodes: list[int] = []
-
-    def read_tree(self, tree: TokenTree, memory: str) -> npt.NDArray[np.float32]:
-        assert memory == "image 0"
-        self.nodes.append(len(tree.tokens))
-        found = []
-        for row, position in zip(tree.ancestors, tree.positions, strict=True):
-            path = np.flatnonzero(row)
-            assert sorted(tree.positions[path]) == list(range(position + 1))
-            ordered = path[np.argsort(tree.positions[path])]
-            found.append(self.chances(tuple(tree.tokens[ordered][1:].tolist())))
-        return np.stack(found)
 
 
 def backward(model: TreeModel, formula: tuple[int, ...]) -> float:

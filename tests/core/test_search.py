@@ -16,6 +16,7 @@ from inktex.core.errors import InktexError, InputError
 from inktex.core.grammar import GrammarConstraint
 from inktex.core.search import beam_search, greedy
 from inktex.core.step_model import StepModel
+from inktex.core.token_tree import TokenTree
 from inktex.core.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 SOS, EOS = 1, 2
@@ -71,6 +72,32 @@ class TreeModel:
         assert order.dtype == np.int64
         prefixes = state.use()
         return Rows([prefixes[row] for row in order])
+
+
+class AtOnce(TreeModel):
+    """Also reads whole trees, and counts their nodes and how often it went on from one."""
+
+    def __init__(self, model: TreeModel, reads_trees: bool = True) -> None:
+        super().__init__(model.chances, model.vocabulary_size)
+        self.reads_trees = reads_trees
+        self.nodes: list[int] = []
+        self.resumed = 0
+
+    def read_tree(self, tree: TokenTree, memory: str) -> tuple[npt.NDArray[np.float32], TokenTree]:
+        assert memory == "image 0"
+        self.nodes.append(len(tree.tokens))
+        found = []
+        for row, position in zip(tree.ancestors, tree.positions, strict=True):
+            path = np.flatnonzero(row)
+            assert sorted(tree.positions[path]) == list(range(position + 1))
+            ordered = path[np.argsort(tree.positions[path])]
+            found.append(self.chances(tuple(tree.tokens[ordered][1:].tolist())))
+        return np.stack(found), tree
+
+    def resume(self, nodes: TokenTree, path: npt.NDArray[np.int64], memory: str) -> Rows:
+        assert memory == "image 0"
+        self.resumed += 1
+        return Rows([tuple(nodes.tokens[path].tolist())])
 
 
 def random_model(seed: int, vocabulary_size: int, sharpness: float = 2.0) -> TreeModel:
@@ -554,3 +581,44 @@ def test_arguments_that_make_no_sense_are_refused(options: dict[str, Any], messa
     arguments: dict[str, Any] = {"beams": 2, "sos": SOS, "eos": EOS, "max_length": 5} | options
     with pytest.raises(InputError, match=message):
         beam_search(random_model(0, 6), "image 0", **arguments)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("constrained", [False, True])
+def test_a_draft_changes_nothing_but_the_steps(seed: int, constrained: bool) -> None:
+    model = random_model(seed, len(SIX))
+    constraint = GrammarConstraint(SIX) if constrained else None
+    search = {"sos": SOS, "eos": EOS, "max_length": 12, "constraint": constraint}
+    plain = greedy(model, "image 0", **search)  # type: ignore[arg-type]
+    steps = len(model.rows)
+    right = plain.tokens
+    rng = np.random.default_rng(seed)
+    other = tuple(rng.integers(3, 6, 7).tolist())
+    drafts = [(), right, right[:2], (*right, 3), (*right[:1], 5, *right[1:]), other, other * 9]
+    for draft in drafts:
+        at_once = AtOnce(model)
+        found = greedy(at_once, "image 0", draft=draft, **search)  # type: ignore[arg-type]
+        assert found == plain
+        alike = 0
+        while alike < min(len(draft), len(right)) and draft[alike] == right[alike]:
+            alike += 1
+        assert at_once.nodes == ([min(len(draft) + 1, 12)] if draft else [])
+        # the tree says what comes after `<sos>` and after every token that is right
+        assert len(at_once.rows) == (max(steps - alike - 1, 0) if draft else steps)
+        assert at_once.resumed == (len(at_once.rows) > 0 and bool(draft))
+
+
+def test_a_model_that_reads_no_trees_leaves_a_draft_alone() -> None:
+    model = random_model(3, len(SIX))
+    search = {"sos": SOS, "eos": EOS, "max_length": 12}
+    plain = greedy(model, "image 0", **search)  # type: ignore[arg-type]
+    for each in (model, AtOnce(model, reads_trees=False)):
+        found = greedy(each, "image 0", draft=plain.tokens, **search)  # type: ignore[arg-type]
+        assert found == plain
+        assert len(each.rows) == len(plain.token_log_probs)
+
+
+def test_a_draft_that_is_too_long_to_be_read_at_once_is_left_alone() -> None:
+    at_once = AtOnce(random_model(3, len(SIX)))
+    greedy(at_once, "image 0", sos=SOS, eos=EOS, max_length=500, draft=(3,) * 450)
+    assert at_once.nodes == []

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from inktex.core.bundle import Bundle, write_bundle
-from inktex.core.errors import BundleError, ParityError
+from inktex.core.errors import BundleError, InputError, ParityError
 from inktex.core.manifest import Variant
 from inktex.core.preparation import prepare_image
 from inktex.core.recognizer import Recognizer
@@ -64,10 +64,52 @@ def test_a_tree_is_read_as_steps_along_its_paths_are(rescoring: Bundle, plain: b
     sequences = [(1, 4, 5, 3), (1, 4, 6), (2, 3, 3, 3, 7), (1,), (2, 3, 4)]
     tree = TokenTree.of(sequences)
     assert len(tree.tokens) < sum(map(len, sequences))
-    found = model.read_tree(tree, memory)
+    found, _ = model.read_tree(tree, memory)
     assert found.dtype == np.float32
     for path, sequence in zip(tree.paths, sequences, strict=True):
         np.testing.assert_allclose(found[path], stepped(model, memory, sequence), atol=1e-4)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("count", [1, 3, 23])
+def test_steps_go_on_from_a_node(rescoring: Bundle, plain: bool, count: int) -> None:
+    [variant] = rescoring.manifest.variants
+    model: Any = load(rescoring, threads=1).model
+    if plain:
+        model = plain_model(rescoring, variant, graphs_of(rescoring, variant))
+    memory = memory_of(model, rescoring)
+    tokens = [1, *np.random.default_rng(1).integers(3, 8, 22).tolist()][:count]
+    tree = TokenTree.of([(1, 5, 5), tokens, (2, 3)])
+    _, nodes = model.read_tree(tree, memory)
+    state = model.resume(nodes, tree.paths[1], memory)
+    expected = model.start(memory, 1)
+    for token in tokens:
+        _, expected = model.step(np.array([token]), memory, expected)
+    np.testing.assert_allclose(model.coverage(state), model.coverage(expected), atol=1e-5)
+    if count == 23:  # one more, of the 24 that the decoder counts
+        one, _ = model.step(np.array([4]), memory, state)
+        other, _ = model.step(np.array([4]), memory, expected)
+        np.testing.assert_allclose(one, other, atol=1e-4)
+        return
+    orders = ([0, 0], [1, 0, 1], [2])
+    for order in orders:
+        state, expected = (model.reorder(each, np.array(order)) for each in (state, expected))
+        following = np.arange(len(order)) + 3
+        one, state = model.step(following, memory, state)
+        other, expected = model.step(following, memory, expected)
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_reading_with_a_draft_is_the_reading(rescoring: Bundle) -> None:
+    recognizer = load(rescoring, threads=1)
+    strokes = [stroke.astype(np.float64) for stroke in expressions(5)[4].strokes]
+    plain = recognizer(strokes, beam=1)
+    for draft in (plain.tokens, plain.tokens[:1], ("x", "unheard-of", "1"), ("}", "x")):
+        found = recognizer(strokes, beam=1, draft=draft)
+        assert found.tokens == plain.tokens
+        assert found.token_log_probs == pytest.approx(plain.token_log_probs, abs=1e-4)
+    with pytest.raises(InputError, match="draft: expected a greedy search, found 3 beams"):
+        recognizer(strokes, draft=plain.tokens)
 
 
 def test_the_weights_are_in_the_bundle_once(rescoring: Bundle) -> None:
@@ -160,7 +202,7 @@ def test_a_quantised_bundle_reads_trees_with_the_weights_of_its_step(
         model: Any = load(bundle, precision=variant.precision, threads=1).model
         memory = memory_of(model, bundle)
         tree = TokenTree.of([(1, 4, 5, 3), (1, 4, 6)])
-        found = model.read_tree(tree, memory)
+        found, _ = model.read_tree(tree, memory)
         for path, tokens in zip(tree.paths, [(1, 4, 5, 3), (1, 4, 6)], strict=True):
             np.testing.assert_allclose(found[path], stepped(model, memory, tokens), atol=0.1)
         assert bundle.manifest.files[variant.tree].size < len(whole_tree(bundle, variant))

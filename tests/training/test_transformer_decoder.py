@@ -84,11 +84,20 @@ def test_a_tree_gives_what_its_paths_give() -> None:
     sequences = [(1, 4, 5, 3), (1, 4, 6), (2, 3, 3, 3, 7)]
     tree = TokenTree.of(sequences)
     tokens_of_tree, positions, ancestors = map(torch.from_numpy, tree.inputs.values())
-    found = made.read_tree(tokens_of_tree, positions, ancestors, memory)
+    found, nodes = made.read_tree(tokens_of_tree, positions, ancestors, memory)
     for path, tokens in zip(tree.paths, sequences, strict=True):
         logits, _ = made(torch.tensor([tokens]), memory)
         expected = torch.log_softmax(logits[0], dim=-1)
         torch.testing.assert_close(found[path], expected, atol=1e-5, rtol=1e-5)
+        # and what the steps leave behind
+        state = made.start(memory, 1, len(tokens))
+        for position, token in enumerate(tokens):
+            _, state = made.step(torch.tensor([token]), torch.tensor([position]), memory, state)
+        for one, other in zip(nodes.cache_keys, state.cache_keys, strict=True):
+            torch.testing.assert_close(one[path], other, atol=1e-5, rtol=1e-5)
+        for one, other in zip(nodes.coverage, state.coverage, strict=True):
+            added = one[:, :, path].sum(dim=2, keepdim=True)
+            torch.testing.assert_close(added, other, atol=1e-5, rtol=1e-5)
 
 
 def test_no_token_sees_a_later_one() -> None:
