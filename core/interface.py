@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 from .fields import Fields
@@ -45,10 +46,11 @@ class GraphSpec:
 
     def __getitem__(self, name: str) -> TensorSpec:
         """The input or output called `name`; raises KeyError when there is none."""
-        for tensor in (*self.inputs, *self.outputs):
-            if tensor.name == name:
-                return tensor
-        raise KeyError(name)
+        return self._named[name]
+
+    @cached_property
+    def _named(self) -> dict[str, TensorSpec]:
+        return {tensor.name: tensor for tensor in (*self.outputs, *self.inputs)}
 
 
 @dataclass(frozen=True)
