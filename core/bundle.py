@@ -255,6 +255,8 @@ def _holders(manifest: Manifest, name: str) -> list[tuple[str, str]]:
     """The files that may hold weights of the graph `name`: what the graph calls them, and their
     names in the bundle. Of a graph for trees it is the step of its variant, which lies beside it.
     """
+    if any(name in (each.encoder, each.step) for each in manifest.variants):
+        return []  # which a runtime loads by itself
     place = PurePosixPath(name).parent
     steps = {each.step for each in manifest.variants if each.tree == name} & set(manifest.files)
     return [

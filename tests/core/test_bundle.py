@@ -172,6 +172,17 @@ def test_a_tree_whose_weights_lie_past_that_file_is_refused(
     assert not (tmp_path / "bundle").exists()
 
 
+def test_a_graph_that_is_loaded_by_itself_has_its_weights(
+    tmp_path: Path, manifest: Manifest, files: dict[str, bytes | Path]
+) -> None:
+    manifest, files = with_tree(manifest, files, 8)
+    [variant] = manifest.variants
+    other = replace(variant, precision="int8", encoder=variant.tree, tree="")
+    manifest = replace(manifest, variants=(variant, other))
+    with pytest.raises(BundleError, match=r"graphs/tree\.onnx: expected a graph in one file"):
+        write_bundle(tmp_path / "bundle", manifest, files)
+
+
 def test_a_tree_that_is_not_there_is_missed(
     tmp_path: Path, manifest: Manifest, files: dict[str, bytes | Path]
 ) -> None:
