@@ -99,6 +99,8 @@ class BudgetCallback(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
+        # Lightning's own handler of SIGTERM would end the training without a checkpoint
+        self.interruption.listen()
         self.names = {tensor: name for name, tensor in module.network.named_parameters()}
         if self.start:
             module.network.load_state_dict(dict(self.start.network))

@@ -29,6 +29,11 @@ class Interruption:
             self._before = {each: signal.signal(each, self._note) for each in SIGNALS}
         return self
 
+    def listen(self) -> None:
+        """Again, where a library has put handlers of its own in the place of these."""
+        for each in self._before:
+            signal.signal(each, self._note)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
