@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import onnx
 from onnx import numpy_helper
 
+from ..core.external_data import external_tensors
+
 _LEAST_BYTES = 256  # less is not worth an entry
 
 
@@ -45,12 +47,10 @@ def whole(graph: bytes, holders: Mapping[str, bytes]) -> onnx.ModelProto:
         holders: the files that hold its weights, by the names it has for them.
     """
     model = onnx.load_from_string(graph)
+    elsewhere = {each.name: each for each in external_tensors(graph)}
     for tensor in model.graph.initializer:
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        entries = {each.key: each.value for each in tensor.external_data}
-        offset, length = int(entries["offset"]), int(entries["length"])
-        tensor.ClearField("external_data")
-        tensor.data_location = onnx.TensorProto.DEFAULT
-        tensor.raw_data = holders[entries["location"]][offset : offset + length]
+        if tensor.name in elsewhere:
+            tensor.ClearField("external_data")
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            tensor.raw_data = bytes(elsewhere[tensor.name].data(holders))
     return model

@@ -327,18 +327,9 @@ class CoverageTransformer(nn.Module):
     def read_tree(
         self, tokens: Tensor, positions: Tensor, ancestors: Tensor, memory: Memory
     ) -> tuple[Tensor, State]:
-        """All tokens of a tree at once; the same numbers as steps along each path give.
-
-        Args:
-            tokens, positions: int64 [nodes]; a position is the number of tokens before it.
-            ancestors: [nodes, nodes], 1 where the column is on the path to the row, itself
-                included.
-            memory: of batch 1.
-
-        Returns:
-            log-probabilities [nodes, vocabulary]; the keys and values of every node, [nodes, 1,
-            heads, d/heads], and what it adds to the coverage, [1, heads, nodes, cells]
-        """
+        """All tokens of a tree at once, as `Recognizer.read_tree` has it; the same numbers as steps
+        along each path give. Of every node the keys and values are [nodes, 1, heads, d/heads], and
+        what it adds to the coverage is [1, heads, nodes, cells]."""
         x = self.embedding(tokens) * self.embedding.embedding_dim**0.5
         x = x + functional.embedding(positions, self.positions)
         elsewhere = (1.0 - ancestors) * UNSEEN
