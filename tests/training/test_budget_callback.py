@@ -20,6 +20,7 @@ from inktex.training.budget import Budget
 from inktex.training.budget_callback import BudgetCallback, Watch
 from inktex.training.checkpoint import Checkpoint
 from inktex.training.inkset import Expression
+from inktex.training.interruption import SIGNALS
 from inktex.training.optimisation import MovingAverage, learning_rate
 from inktex.training.recipe import Optimisation
 from inktex.training.training_log import read_log
@@ -28,14 +29,19 @@ from . import synthetic
 from .tiny_training import OFTEN, TRAIN, assert_same, train
 
 
-def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, times: int = 1) -> None:
-    """As if Ctrl-C were pressed during step `step`."""
+def interrupt_at(
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    times: int = 1,
+    number: signal.Signals = signal.SIGINT,
+) -> None:
+    """As if Ctrl-C were pressed during step `step`, or another signal came."""
     original = BudgetCallback.on_train_batch_end
 
     def pressed(self: BudgetCallback, *arguments: Any) -> None:
         if self.progress.steps + 1 == step:
             for _ in range(times):
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
         original(self, *arguments)
 
     monkeypatch.setattr(BudgetCallback, "on_train_batch_end", pressed)
@@ -53,18 +59,19 @@ def scripted(monkeypatch: pytest.MonkeyPatch, rates: Sequence[int]) -> None:
     monkeypatch.setattr(budget_callback, "greedy_captions", read)
 
 
+@pytest.mark.parametrize("number", SIGNALS)
 def test_an_interrupted_training_goes_on_as_if_it_had_never_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    """Ctrl-C in step 4 of 8, then the rest: equal to the last bit, dropout and all."""
+    """Ctrl-C or `kill` in step 4 of 8, then the rest: equal to the last bit, dropout and all."""
     recipe = synthetic.recipe().override({"model.dropout": "0.3", "model.drop_path": "0.2"})
     whole = train(tmp_path / "whole", "8steps", recipe)
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        interrupt_at(patch, 4)
+        interrupt_at(patch, 4, number=number)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "parts", "8steps", recipe)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
     first = Checkpoint.load(tmp_path / "parts" / "last.safetensors")
     assert (first.progress.steps, first.progress.batches) == (4, 4)
     assert read_log(tmp_path / "parts" / "log.csv")[-1]["step"] == 4
