@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .interface import TREE_ANCESTORS, TREE_POSITIONS, TREE_TOKENS
 
-MOST_NODES = 128
+MOST_NODES = 256
 """Of a tree that a search has read. What is read at once takes memory for every node and cell; few
 formulas are as long."""
 
