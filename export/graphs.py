@@ -11,9 +11,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..core.interface import Interface
 from ..core.vocabulary import Vocabulary
+from ..training.decoder_layer import DecoderLayer
 from ..training.recognizer import Recognizer
 from ..training.recurrent_decoder import CoverageAggregation
-from ..training.transformer_decoder import DecoderLayer
 from ..training.two_scale_encoder import ConvNorm
 
 

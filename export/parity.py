@@ -17,7 +17,8 @@ from ..core.recognizer import prepare_image, read_plainly
 from ..core.step_model import StepModel
 from ..core.token_tree import TokenTree
 from ..core.vocabulary import Vocabulary
-from ..runtimes.graph_model import Arrays, Graph, Graphs, compact_memories
+from ..runtimes.graph_memory import compact_memories
+from ..runtimes.graph_model import Arrays, Graph, Graphs
 from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression
 from ..training.recognizer import STRIDE

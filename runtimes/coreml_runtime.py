@@ -14,7 +14,8 @@ from ..core.bundle import Bundle
 from ..core.errors import BundleError, RuntimeUnavailable
 from ..core.interface import GraphSpec
 from ..core.manifest import Manifest, Variant
-from .graph_model import Arrays, Graph, GraphMemory, GraphModel, Graphs, GraphState
+from .graph_memory import GraphMemory
+from .graph_model import Arrays, Graph, GraphModel, Graphs, GraphState
 from .processors import checked_threads
 
 

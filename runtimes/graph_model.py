@@ -5,7 +5,7 @@ to offer: an adapter loads the graphs, and this keeps account of memory, state a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -17,6 +17,7 @@ from ..core.errors import InputError
 from ..core.interface import Interface, StateSpec
 from ..core.manifest import Manifest
 from ..core.token_tree import TokenTree
+from .graph_memory import GraphMemory, compact_memories
 
 Arrays: TypeAlias = dict[str, Any]
 """By name: numpy's arrays, or those of another `Store`."""
@@ -29,7 +30,6 @@ Watch: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 FIRST_LENGTH = 32
 """Steps that a cache has room for at first: most formulas are shorter."""
-_MASKED = -5e3  # a cell with less bias than this has weight 0 in float32: exp(-5000)
 
 
 class Graphs(NamedTuple):
@@ -83,25 +83,6 @@ class HostStore:
         more = [(0, 0)] * array.ndim
         more[axis] = (0, length - array.shape[axis])
         return np.pad(array, more)
-
-
-@dataclass(frozen=True)
-class GraphMemory:
-    """What is known of one image before the first token.
-
-    Attributes:
-        arrays: by tensor name, batch 1; masked cells are left out.
-        sizes: of its dynamic axes, by name: how many cells are left, or rows and columns.
-        kept: bool `[cells]`, which cells of the image are left; None where all are.
-        shape: height and width of the image, in pixels.
-        padded: those of the image that the encoder saw.
-    """
-
-    arrays: Arrays
-    sizes: dict[str, int]
-    kept: NDArray[np.bool_] | None
-    shape: tuple[int, int] = (0, 0)
-    padded: tuple[int, int] = (0, 0)
 
 
 class GraphState(NamedTuple):
@@ -366,58 +347,3 @@ def longest(manifest: Manifest) -> int:
     ]
     fixed = [length for length in lengths if isinstance(length, int)]
     return min([manifest.decoding.max_length, *fixed])
-
-
-def compact_memories(interface: Interface, arrays: Mapping[str, NDArray[Any]]) -> list[GraphMemory]:
-    """The memory of each image without the cells that are masked: three to five times smaller.
-
-    Args:
-        arrays: the outputs of the encoder for a batch; what has an axis "cells" is of all cells,
-            or of those that an image of the batch leaves unmasked.
-    """
-    count = len(next(iter(arrays.values())))
-    if not interface.memory_bias:
-        return [_memory_of(interface, arrays, number, None, {}) for number in range(count)]
-    allowed: NDArray[np.bool_] = arrays[interface.memory_bias].reshape(count, -1) > _MASKED
-    left: NDArray[np.bool_] = np.any(allowed, axis=0)
-    if not left.any():
-        left = np.ones_like(left)
-    memories = []
-    for number, inked in enumerate(allowed):
-        # of an image without ink nothing may be attended to, and something must be
-        kept = inked if inked.any() else left
-        masks = {int(left.sum()): kept[left], len(left): kept}
-        memories.append(_memory_of(interface, arrays, number, kept, masks))
-    return memories
-
-
-def _memory_of(
-    interface: Interface,
-    arrays: Mapping[str, NDArray[Any]],
-    number: int,
-    kept: NDArray[np.bool_] | None,
-    masks: Mapping[int, NDArray[np.bool_]],
-) -> GraphMemory:
-    """The memory of one image of a batch.
-
-    Args:
-        kept: bool `[cells]`, which cells of the image are kept; None for all.
-        masks: the same of as many cells as a tensor may have: all, or those that the encoder left
-            of the batch.
-    """
-    found: Arrays = {}
-    sizes: dict[str, int] = {}
-    for spec in interface.memory:
-        array = arrays[spec.name][number : number + 1]
-        shape = interface.step[spec.name].shape
-        if masks and "cells" in shape:
-            axis = shape.index("cells")
-            mask = masks[array.shape[axis]]
-            array = array if mask.all() else np.compress(mask, array, axis=axis)
-        found[spec.name] = np.ascontiguousarray(array)
-        sizes |= {
-            name: size
-            for name, size in zip(shape, array.shape, strict=True)
-            if isinstance(name, str)
-        }
-    return GraphMemory(found, sizes, None if kept is None or kept.all() else kept)

@@ -11,7 +11,8 @@ from ..core.attention import coverage_states, on_all_cells
 from ..core.bundle import Bundle, Interface, Variant
 from ..core.errors import BundleError, RuntimeUnavailable
 from ..core.token_tree import TokenTree
-from .graph_model import Watch, compact_memories, longest, states_of_nodes
+from .graph_memory import compact_memories
+from .graph_model import Watch, longest, states_of_nodes
 from .onnx_session import loaded_library, open_session
 from .onnx_state import Buffers, OrtMemory, OrtState, StatePart, places_of
 from .processors import checked_threads

@@ -20,12 +20,12 @@ from ..core.bundle import Bundle
 from ..core.errors import BundleError, CheckpointError, ParityError
 from ..core.manifest import Variant
 from ..core.preparation import rendering_of
-from ..runtimes.graph_model import compact_memories
+from ..runtimes.graph_memory import compact_memories
+from .decoder_layer import DecoderLayer
 from .graph_weights import Array, GraphWeights, Product
 from .recipe import Recipe
 from .recipes import named
 from .recognizer import Recognizer
-from .transformer_decoder import DecoderLayer
 from .transformer_recognizer import TransformerRecognizer
 from .two_scale_encoder import ConvNorm
 from .warm_start import Source

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from .cell_encoder import CellEncoder
-from .transformer_decoder import MASKED, grid_encoding
+from .places import grid_encoding
+from .transformer_decoder import MASKED
 from .transformer_recognizer import holds_ink
 
 

@@ -22,15 +22,9 @@ from ..core.interface import (
 )
 from .batches import INK_THRESHOLD
 from .cell_encoder import CellEncoder, quotient
+from .places import cell_encoding, grid_encoding
 from .recognizer import Recognizer
-from .transformer_decoder import (
-    MASKED,
-    CoverageTransformer,
-    Memory,
-    State,
-    cell_encoding,
-    grid_encoding,
-)
+from .transformer_decoder import MASKED, CoverageTransformer, Memory, State
 
 
 def holds_ink(images: Tensor, cell: int) -> Tensor:

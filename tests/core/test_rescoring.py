@@ -6,12 +6,12 @@ import pytest
 from inktex.core.rescoring import backward_log_probs, rescored
 from inktex.core.search import Hypothesis, beam_search
 
-from .test_search import EOS, SIX, SOS, AtOnce, TreeModel, random_model
+from .fake_models import EOS, SIX, SOS, AtOnce, PrefixModel, random_model
 
 ONE, TWO, THREE = 3, 4, 5
 
 
-def backward(model: TreeModel, formula: tuple[int, ...]) -> float:
+def backward(model: PrefixModel, formula: tuple[int, ...]) -> float:
     """What writing a formula from its end costs, one token at a time."""
     written = (*reversed(formula), SOS)
     # the fake leaves the first token, from which it starts, out of what it looks at

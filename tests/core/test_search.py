@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,109 +14,21 @@ from inktex.core.errors import InktexError, InputError
 from inktex.core.grammar import GrammarConstraint
 from inktex.core.search import beam_search, greedy
 from inktex.core.step_model import StepModel
-from inktex.core.token_tree import TokenTree
 from inktex.core.vocabulary import SPECIAL_TOKENS, Vocabulary
 
-SOS, EOS = 1, 2
+from .fake_models import (
+    EOS,
+    SIX,
+    SOS,
+    AtOnce,
+    PrefixModel,
+    Rows,
+    markov_model,
+    random_model,
+)
+
 FORMULA_TOKENS = ["x", "1", "[", "]", "{", "}", "_", "^", "\\frac", "\\sqrt", "\\sum", "\\limits"]
 VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *FORMULA_TOKENS))
-SIX = Vocabulary((*SPECIAL_TOKENS, "x", "y", "z"))
-
-Chances = Callable[[tuple[int, ...]], npt.NDArray[np.float32]]  # prefix -> log_probs [vocab]
-
-
-@dataclass
-class Rows:
-    """The state of the fake: what every row has read; it can be used only once."""
-
-    prefixes: list[tuple[int, ...]]
-    used: bool = False
-
-    def use(self) -> list[tuple[int, ...]]:
-        assert not self.used, "a state was used twice"
-        self.used = True
-        return self.prefixes
-
-
-class TreeModel:
-    """A step model whose log-probabilities depend on the whole prefix, so that no mistake in the
-    bookkeeping of rows goes unnoticed. Counts its steps and the rows of each."""
-
-    def __init__(self, chances: Chances, vocabulary_size: int) -> None:
-        self.chances = chances
-        self.vocabulary_size = vocabulary_size
-        self.rows: list[int] = []
-
-    def encode(self, images: npt.NDArray[np.float32]) -> list[str]:
-        return [f"image {number}" for number in range(len(images))]
-
-    def start(self, memory: str, beams: int) -> Rows:
-        assert memory == "image 0"
-        self.rows = []
-        return Rows([()] * beams)
-
-    def step(
-        self, tokens: npt.NDArray[np.int64], memory: str, state: Rows
-    ) -> tuple[npt.NDArray[np.float32], Rows]:
-        assert memory == "image 0"
-        assert tokens.dtype == np.int64
-        prefixes = state.use()
-        assert tokens.shape == (len(prefixes),)
-        self.rows.append(len(prefixes))
-        read = [(*prefix, int(token)) for prefix, token in zip(prefixes, tokens, strict=True)]
-        return np.stack([self.chances(prefix[1:]) for prefix in read]), Rows(read)
-
-    def reorder(self, state: Rows, order: npt.NDArray[np.int64]) -> Rows:
-        assert order.dtype == np.int64
-        prefixes = state.use()
-        return Rows([prefixes[row] for row in order])
-
-
-class AtOnce(TreeModel):
-    """Also reads whole trees, and counts their nodes and how often it went on from one."""
-
-    def __init__(self, model: TreeModel, reads_trees: bool = True) -> None:
-        super().__init__(model.chances, model.vocabulary_size)
-        self.reads_trees = reads_trees
-        self.nodes: list[int] = []
-        self.resumed = 0
-
-    def read_tree(self, tree: TokenTree, memory: str) -> tuple[npt.NDArray[np.float32], TokenTree]:
-        assert memory == "image 0"
-        self.nodes.append(len(tree.tokens))
-        found = []
-        for row, position in zip(tree.ancestors, tree.positions, strict=True):
-            path = np.flatnonzero(row)
-            assert sorted(tree.positions[path]) == list(range(position + 1))
-            ordered = path[np.argsort(tree.positions[path])]
-            found.append(self.chances(tuple(tree.tokens[ordered][1:].tolist())))
-        return np.stack(found), tree
-
-    def resume(self, nodes: TokenTree, path: npt.NDArray[np.int64], memory: str) -> Rows:
-        assert memory == "image 0"
-        self.resumed += 1
-        return Rows([tuple(nodes.tokens[path].tolist())])
-
-
-def random_model(seed: int, vocabulary_size: int, sharpness: float = 2.0) -> TreeModel:
-    """Every prefix has its own random distribution over the next token."""
-
-    def chances(prefix: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        generator = np.random.default_rng([seed, *prefix])
-        logits = generator.normal(size=vocabulary_size) * sharpness
-        log_probs: npt.NDArray[np.float32] = (logits - np.log(np.exp(logits).sum())).astype(
-            np.float32
-        )
-        return log_probs
-
-    return TreeModel(chances, vocabulary_size)
-
-
-def markov_model(table: list[list[float]]) -> TreeModel:
-    """Probabilities [last token, next token]; the row of `<sos>` is the first step."""
-    with np.errstate(divide="ignore"):
-        log_probs = np.log(np.array(table, dtype=np.float32))
-    return TreeModel(lambda prefix: log_probs[prefix[-1] if prefix else SOS], len(table))
 
 
 def all_sequences(vocabulary_size: int, most: int) -> list[tuple[int, ...]]:
@@ -129,7 +39,7 @@ def all_sequences(vocabulary_size: int, most: int) -> list[tuple[int, ...]]:
 
 
 def by_score(
-    model: TreeModel, sequences: list[tuple[int, ...]], length_penalty: float
+    model: PrefixModel, sequences: list[tuple[int, ...]], length_penalty: float
 ) -> list[tuple[float, tuple[int, ...]]]:
     """(score, tokens) of every sequence, best first."""
     found = []
@@ -143,7 +53,7 @@ def by_score(
 
 
 def plain_beam_search(
-    model: TreeModel, beams: int, max_length: int, length_penalty: float
+    model: PrefixModel, beams: int, max_length: int, length_penalty: float
 ) -> list[tuple[float, tuple[int, ...]]]:
     """Beam search as it reads in a textbook, to the end: no early stop, no arrays, no state."""
     live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
@@ -341,7 +251,7 @@ def test_a_hypothesis_that_runs_out_of_length_is_marked() -> None:
 def test_equal_probabilities_are_decided_by_rank_and_token_number() -> None:
     size = 40
     flat = np.full(size, -np.log(size), dtype=np.float32)
-    model = TreeModel(lambda prefix: flat if not prefix else np.roll(flat, 1), size)
+    model = PrefixModel(lambda prefix: flat if not prefix else np.roll(flat, 1), size)
     assert greedy(model, "image 0", sos=SOS, eos=EOS, max_length=3).tokens == (0, 0, 0)
     found = beam_search(model, "image 0", beams=4, sos=SOS, eos=EOS, max_length=2, nbest=4)
     # Step 1 keeps 0, <eos>, 3, 4; step 2 fills the three places left from the first row.
@@ -351,7 +261,7 @@ def test_equal_probabilities_are_decided_by_rank_and_token_number() -> None:
 def test_ties_at_the_border_of_the_beam_go_to_the_lower_token() -> None:
     size = 300
     levels = np.random.default_rng(0).integers(1, 4, size).astype(np.float32)
-    model = TreeModel(lambda prefix: -levels, size)
+    model = PrefixModel(lambda prefix: -levels, size)
     # After one step all but <eos> are unfinished, and are returned in the order of the beam.
     found = beam_search(model, "image 0", beams=150, sos=SOS, eos=EOS, max_length=1, nbest=150)
     ranked = sorted((level, token) for token, level in enumerate(levels) if token != SOS)[:150]
@@ -369,7 +279,7 @@ def test_hypotheses_are_all_different() -> None:
 def test_what_rounding_left_above_zero_counts_as_zero() -> None:
     rounded = np.array([-9, -9, -9, 1e-4, 2e-4], dtype=np.float32)
     end = np.array([-9, -9, 0, -9, -9], dtype=np.float32)
-    model = TreeModel(lambda prefix: end if prefix else rounded, 5)
+    model = PrefixModel(lambda prefix: end if prefix else rounded, 5)
     found = greedy(model, "image 0", sos=SOS, eos=EOS, max_length=3)
     assert (found.tokens, found.token_log_probs) == ((3,), (0.0, 0.0))
     assert beam_search(model, "image 0", beams=1, sos=SOS, eos=EOS, max_length=3) == [found]
@@ -504,7 +414,7 @@ def test_the_grammar_wins_over_a_probability_of_zero() -> None:
         log_probs[vocabulary.index["x^{"[len(prefix) % 3]]] = 0.0
         return log_probs
 
-    model = TreeModel(chances, len(vocabulary))
+    model = PrefixModel(chances, len(vocabulary))
     grammar = GrammarConstraint(vocabulary)
     found = greedy(model, "image 0", sos=SOS, eos=EOS, max_length=12, constraint=grammar)
     # 5 tokens before the end the grammar takes over: another script would not fit.
@@ -517,7 +427,7 @@ def test_the_grammar_wins_over_a_probability_of_zero() -> None:
     assert is_well_formed(vocabulary.decode(best.tokens))
 
 
-def broken_model(value: float, step: int) -> TreeModel:
+def broken_model(value: float, step: int) -> PrefixModel:
     """Returns `value` as one log-probability of one row in the given step."""
     sound = random_model(3, 6, sharpness=0.1)
 
@@ -528,7 +438,7 @@ def broken_model(value: float, step: int) -> TreeModel:
             log_probs[4] = value
         return log_probs
 
-    return TreeModel(chances, 6)
+    return PrefixModel(chances, 6)
 
 
 @pytest.mark.parametrize(
@@ -545,7 +455,7 @@ def test_what_is_no_log_probability_is_an_error(value: float, found: str, step: 
 
 
 def test_a_model_that_rules_everything_out_is_an_error() -> None:
-    model = TreeModel(lambda prefix: np.full(6, -np.inf, dtype=np.float32), 6)
+    model = PrefixModel(lambda prefix: np.full(6, -np.inf, dtype=np.float32), 6)
     with pytest.raises(InktexError, match="every token probability zero"):
         greedy(model, "image 0", sos=SOS, eos=EOS, max_length=5)
     with pytest.raises(InktexError, match="every token probability zero"):

@@ -31,7 +31,7 @@ from inktex.quantization.onnx_int8 import (
 from inktex.quantization.quantized_bundle import Settings, quantize_bundle
 from inktex.quantization.source import MIN_SAMPLES, QuantizationSource, calibration_images
 from inktex.runtimes import load
-from inktex.runtimes.graph_model import compact_memories
+from inktex.runtimes.graph_memory import compact_memories
 from inktex.training.checkpoint import Checkpoint
 from inktex.training.inkset import Expression
 

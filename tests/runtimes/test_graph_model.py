@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from inktex.core.errors import BundleError, InputError
 from inktex.core.interface import GraphSpec, TensorSpec
 from inktex.core.manifest import Manifest
+from inktex.runtimes.graph_memory import GraphMemory, compact_memories
 from inktex.runtimes.graph_model import (
     FIRST_LENGTH,
     Arrays,
-    GraphMemory,
     GraphModel,
     Graphs,
     GraphState,
-    compact_memories,
     longest,
 )
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import torch
 
+from inktex.training.places import grid_encoding
 from inktex.training.self_attention_network import SelfAttentionNetwork
-from inktex.training.transformer_decoder import MASKED, grid_encoding
+from inktex.training.transformer_decoder import MASKED
 
 from .tiny_pretraining import encoder
 

@@ -5,15 +5,9 @@ from torch import Tensor
 
 from inktex.core.token_tree import TokenTree
 from inktex.training.batches import collate, draw
-from inktex.training.transformer_decoder import (
-    MASKED,
-    Coverage,
-    CoverageTransformer,
-    DecoderLayer,
-    Memory,
-    grid_encoding,
-    sinusoid,
-)
+from inktex.training.decoder_layer import Coverage, DecoderLayer
+from inktex.training.places import grid_encoding, sinusoid
+from inktex.training.transformer_decoder import MASKED, CoverageTransformer, Memory
 from inktex.training.two_scale_encoder import CELL
 
 from .synthetic import expressions, network, vocabulary
