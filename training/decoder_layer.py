@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Coverage(nn.Module):
@@ -26,10 +29,36 @@ class Coverage(nn.Module):
         # the heads are mixed by products from the left, which need no transposition; of one image
         # they are plain ones, with which a runtime merges the sums
         both = torch.cat([past, present], dim=1)
-        both = both.reshape(both.shape[1], -1) if len(both) == 1 else both.flatten(2)
-        hidden = torch.relu(self.first.weight @ both + self.first.bias[:, None])
-        score = self.second.weight @ hidden + self.second.bias[:, None]
+        if len(both) == 1:
+            both = both.reshape(both.shape[1], -1)
+            hidden = torch.relu(self.first.weight @ both + self.first.bias[:, None])
+            score = self.second.weight @ hidden + self.second.bias[:, None]
+        else:
+            score = _mixed(self.second, torch.relu_(_mixed(self.first, both.flatten(2))))
         return score.reshape(past.shape)
+
+
+def _mixed(linear: nn.Linear, x: Tensor) -> Tensor:
+    """x [b, inputs, n] -> [b, outputs, n], each image's in one product: of a plain `weight @ x`
+    torch makes one product of all, and turns and copies what goes in and comes out."""
+    return torch.baddbmm(linear.bias[:, None], linear.weight.expand(len(x), -1, -1), x)
+
+
+def past_attention(attention: Tensor) -> Tensor:
+    """[b, heads, directions, t, cells] -> [b, heads, directions * t, cells], the sum of the
+    attention of all steps before. As a product, it is one pass over a large tensor, and one back,
+    in place of six."""
+    images, heads, _, steps, cells = attention.shape
+    rows = attention.reshape(-1, steps, cells)
+    before = torch.ones(steps, steps, dtype=rows.dtype, device=rows.device).tril(-1)
+    return (before.expand(len(rows), -1, -1) @ rows).reshape(images, heads, -1, cells)
+
+
+def attention_of(scores: Tensor) -> Tensor:
+    """The softmax over the last axis, in the precision of the scores: automatic mixed precision
+    would write float32, the largest tensors of a training in twice their size."""
+    with torch.autocast(scores.device.type, enabled=False):
+        return torch.softmax(scores, dim=-1)
 
 
 class DecoderLayer(nn.Module):
@@ -63,13 +92,22 @@ class DecoderLayer(nn.Module):
                 linear.bias[:queries] *= self.scale
         self.scale = 1.0
 
-    def attend_self(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Add to x [b, t, d] what the tokens before it say; bias [t, t] masks the later ones."""
-        parts = self.self_qkv(self.self_norm(x)).unflatten(-1, (3 * self.heads, -1))
-        query, key, value = parts.transpose(1, 2).split(self.heads, dim=1)
-        scores = query @ key.transpose(-1, -2) * self.scale + bias
-        mixed = torch.softmax(scores, dim=-1) @ value
-        added: Tensor = self.dropout(self.self_out(mixed.transpose(1, 2).flatten(2)))
+    def attend_self(self, x: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+        """Add to x [n, d] what the tokens before it say.
+
+        Args:
+            shapes: rows and tokens of each part of x, which stand one after the other.
+        """
+        projected = self.self_qkv(self.self_norm(x)).unflatten(-1, (3 * self.heads, -1))
+        mixed = []
+        sizes = [rows * steps for rows, steps in shapes]
+        for part, shape in zip(projected.split(sizes), shapes, strict=True):
+            query, key, value = part.unflatten(0, shape).transpose(1, 2).split(self.heads, dim=1)
+            each = functional.scaled_dot_product_attention(
+                query, key, value, is_causal=True, scale=self.scale
+            )
+            mixed.append(each.transpose(1, 2).flatten(2).flatten(0, 1))
+        added: Tensor = self.dropout(self.self_out(torch.cat(mixed)))
         return x + added
 
     def tree_self(self, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,23 +146,30 @@ class DecoderLayer(nn.Module):
         added: Tensor = self.self_out(mixed.reshape(-1, x.shape[-1]))
         return x + added, keys, values
 
-    def cross_scores(self, x: Tensor, key: Tensor, bias: Tensor) -> Tensor:
-        """x [b, t, d] or [b * t, d], key [b, heads, cells, d/heads], bias [b, cells] -> [b, heads,
-        t, cells]"""
+    def cross_queries(self, x: Tensor) -> Tensor:
+        """x [n, d] -> [n, d], what they ask of the memory"""
         query: Tensor = self.cross_query(self.cross_norm(x))
+        scaled: Tensor = query * self.scale
+        return scaled
+
+    def cross_scores(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
+        """query [b * t, d], key [b, heads, cells, d/heads], bias [b, cells] -> [b, heads, t,
+        cells]"""
         if len(key) == 1:  # a turn that a runtime takes into the product
             query = query.reshape(-1, 1, self.heads, key.shape[-1]).permute(1, 2, 0, 3)
         else:
             query = query.reshape(len(key), -1, self.heads, key.shape[-1]).transpose(1, 2)
-        scores: Tensor = query @ key.transpose(-1, -2) * self.scale + bias[:, None, None]
-        return scores
+        scores: Tensor = query @ key.transpose(-1, -2)
+        return scores + bias[:, None, None].to(scores.dtype)
 
-    def attend_cross(self, x: Tensor, attention: Tensor, value: Tensor) -> Tensor:
-        """Add to x [b, t, d] or [b * t, d] what attention [b, heads, t, cells] reads from the
-        memory."""
+    def cross_read(self, attention: Tensor, value: Tensor) -> Tensor:
+        """attention [b, heads, t, cells], value [b, heads, cells, d/heads] -> [b * t, d]"""
         mixed = (attention @ value).transpose(1, 2)
-        joined = mixed.reshape(*x.shape[:-2], -1, x.shape[-1])
-        added: Tensor = self.dropout(self.cross_out(joined))
+        return mixed.reshape(-1, self.heads * self.width)
+
+    def attend_cross(self, x: Tensor, read: Tensor) -> Tensor:
+        """Add to x [n, d] what was read from the memory, [n, d]."""
+        added: Tensor = self.dropout(self.cross_out(read))
         return x + added
 
     def feed(self, x: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -75,14 +74,13 @@ class MutualLearning:
 
 def _alignment(attentions: Sequence[Tensor], batch: Batch) -> Tensor:
     """attentions [b, t, rows, columns] from left to right and, where there is one, from right to
-    left -> the mean of their `alignment_loss`"""
+    left -> their `alignment_loss`"""
     ink = ink_of(batch, *attentions[0].shape[2:])
     mirrored = ink.gather(1, batch.mirror[:, :, None].expand(-1, -1, ink.shape[2]))
-    losses = [
-        alignment_loss(attention.flatten(2), own)
+    return alignment_loss(
+        (attention.flatten(2), own)
         for attention, own in zip(attentions, (ink, mirrored), strict=False)
-    ]
-    return torch.stack(losses).mean()
+    )
 
 
 def aligned_pairs(left: Tensor, right: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

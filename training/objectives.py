@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..core.errors import DataError
-from .batches import DIRECTIONS, Batch
-from .transformer_recognizer import TransformerRecognizer
+from .batches import Batch, Part
+from .transformer_recognizer import Cells, TransformerRecognizer
 from .two_scale_encoder import CELL
 
 
@@ -64,7 +64,8 @@ class CrossEntropy:
                 f"objective.alignment: expected a recurrent decoder, found {type(network).__name__}"
                 " without one; leave it at 0, or train the recipe edge, which is aligned"
             )
-        alignment = alignment_loss(attention.flatten(2), ink_of(batch, *attention.shape[2:]))
+        ink = ink_of(batch, *attention.shape[2:])
+        alignment = alignment_loss([(attention.flatten(2), ink)])
         return Losses(
             tokens + self.alignment * alignment, {"tokens": tokens, "alignment": alignment}
         )
@@ -95,23 +96,29 @@ class AlignedCrossEntropy:
 
     def __call__(self, network: TransformerRecognizer, batch: Batch) -> Losses:
         """Both directions in one pass; `network` has a symbol head."""
-        cells = network.inked_cells(batch.images, batch.inked)
+        cells = network.inked_cells(batch.images, max(part.cells for part in batch.parts))
         memory = network.decoder.remember(cells.features, cells.places, cells.bias)
-        logits, attentions = network.decoder(batch.inputs.flatten(0, 1), memory, DIRECTIONS)
-        tokens = token_loss(logits, batch.targets.flatten(0, 1), self.label_smoothing)
-        kept = cells.numbers[:, None].expand(-1, batch.mirror.shape[1], -1)
-        ink = batch.ink.gather(2, kept) * (cells.bias == 0)[:, None]  # [b, t, kept cells]
-        assert network.symbol_head is not None
-        symbols = _symbol_loss(
-            network.symbol_head(cells.features).float(), ink, batch.targets[:, 0]
+        logits, attentions = network.decoder.read(
+            [batch.inputs[part.rows, :, : part.tokens] for part in batch.parts],
+            memory.split([(part.images, part.cells) for part in batch.parts]),
         )
-        mirrored = ink.gather(1, batch.mirror[:, :, None].expand(-1, -1, ink.shape[2]))
-        both = torch.stack([ink, mirrored], dim=1).flatten(0, 1)  # [b * 2, t, cells]
-        alignment = logits.new_zeros((), dtype=torch.float32)
-        aligned = attentions[max(len(attentions) - self.aligned_layers, 0) :]
-        for attention in aligned:
-            alignment = alignment + alignment_loss(attention.float().mean(dim=1), both)
-        alignment = alignment / max(len(aligned), 1)
+        targets = [batch.targets[part.rows, :, : part.tokens] for part in batch.parts]
+        tokens = token_loss(
+            logits, torch.cat([each.flatten() for each in targets]), self.label_smoothing
+        )
+        inks = [_ink_of_part(batch, cells, part) for part in batch.parts]
+        assert network.symbol_head is not None
+        symbols = _symbol_loss(network.symbol_head(cells.features).float(), inks, batch)
+        aligned = []
+        for part, ink, layers in zip(batch.parts, inks, attentions, strict=True):
+            # behind the end it points to the end of the batch, which no more than that of the part
+            # has ink
+            mirror = batch.mirror[part.rows, : part.tokens].clamp(max=part.tokens - 1)
+            mirrored = ink.gather(1, mirror[:, :, None].expand(-1, -1, part.cells))
+            both = torch.stack([ink, mirrored], dim=1)  # [b, directions, t, cells]
+            first = max(len(layers) - self.aligned_layers, 0)
+            aligned += [(each.mean(dim=1, dtype=torch.float32), both) for each in layers[first:]]
+        alignment = alignment_loss(aligned) if aligned else tokens.new_zeros(())
         return Losses(
             tokens + self.alignment * alignment + self.symbols * symbols,
             {"tokens": tokens, "alignment": alignment, "symbols": symbols},
@@ -122,30 +129,33 @@ def token_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) ->
     """Cross-entropy in nats, mean over all tokens but `<pad>`.
 
     Args:
-        logits: [b, t, vocabulary]
-        targets: int64 [b, t]
+        logits: […, vocabulary]
+        targets: int64 […]
         label_smoothing: share of a target that is spread over all tokens.
     """
     return functional.cross_entropy(
-        logits.float().flatten(0, 1),
+        logits.float().flatten(0, -2),
         targets.flatten(),
         ignore_index=0,
         label_smoothing=label_smoothing,
     )
 
 
-def alignment_loss(attention: Tensor, ink: Tensor) -> Tensor:
+def alignment_loss(attentions: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     """-log of the attention on the token's own ink, mean over tokens with ink.
 
     Args:
-        attention: [b, t, cells], of which a token's sums to 1.
-        ink: [b, t, cells], how much of the token's ink lies in a cell.
+        attentions: […, cells], of which a token's sums to 1, each with how much of the token's ink
+            lies in a cell, likewise […, cells].
     """
-    own = (ink > 0).float()
-    known = own.amax(dim=2) > 0
-    mass = (attention.float() * own).sum(dim=2)
-    told = torch.where(known, (mass + 1e-6).log(), 0.0)
-    return -told.sum() / known.sum().clamp(min=1)
+    told, count = [], []
+    for attention, ink in attentions:
+        own = (ink > 0).float()
+        known = own.amax(dim=-1) > 0
+        mass = (attention.float() * own).sum(dim=-1)
+        told.append(torch.where(known, (mass + 1e-6).log(), 0.0).sum())
+        count.append(known.sum())
+    return -torch.stack(told).sum() / torch.stack(count).sum().clamp(min=1)
 
 
 def ink_of(batch: Batch, rows: int, columns: int) -> Tensor:
@@ -156,17 +166,28 @@ def ink_of(batch: Batch, rows: int, columns: int) -> Tensor:
     return batch.ink.reshape(*batch.ink.shape[:2], *grid).sum(dim=(3, 5)).flatten(2)
 
 
-def _symbol_loss(logits: Tensor, ink: Tensor, targets: Tensor) -> Tensor:
+def _ink_of_part(batch: Batch, cells: Cells, part: Part) -> Tensor:
+    """[b, t, cells], how much ink of a part's left-to-right target tokens lies in its cells"""
+    kept = cells.numbers[part.rows, : part.cells]
+    ink = batch.ink[part.rows, : part.tokens].gather(2, kept[:, None].expand(-1, part.tokens, -1))
+    return ink * (cells.bias[part.rows, None, : part.cells] == 0)
+
+
+def _symbol_loss(logits: Tensor, inks: Sequence[Tensor], batch: Batch) -> Tensor:
     """Cross-entropy against the share of each token in the ink of a cell.
 
     Args:
         logits: [b, cells, vocabulary]
-        ink: [b, t, cells]
-        targets: int64 [b, t]
+        inks: [b, t, cells] of each part of the batch.
     """
-    log_probs = functional.log_softmax(logits, dim=-1)
-    index = targets[:, None].expand(-1, log_probs.shape[1], -1)
-    of_tokens = log_probs.gather(2, index).transpose(1, 2)  # [b, t, cells]
-    total = ink.sum(dim=1, keepdim=True)
-    shares = ink / total.clamp(min=1e-6)
-    return -(shares * of_tokens).sum() / (total > 0).sum().clamp(min=1)
+    log_probs = torch.split(
+        functional.log_softmax(logits, dim=-1), [part.images for part in batch.parts]
+    )
+    costs, counts = [], []
+    for part, ink, each in zip(batch.parts, inks, log_probs, strict=True):
+        targets = batch.targets[part.rows, 0, None, : part.tokens].expand(-1, part.cells, -1)
+        of_tokens = each[:, : part.cells].gather(2, targets).transpose(1, 2)
+        total = ink.sum(dim=1, keepdim=True)
+        costs.append(-(ink / total.clamp(min=1e-6) * of_tokens).sum())
+        counts.append((total > 0).sum())
+    return torch.stack(costs).sum() / torch.stack(counts).sum().clamp(min=1)

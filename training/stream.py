@@ -151,7 +151,9 @@ class TrainingStream:
                 yield epoch, self.draw(expressions, rng)
 
     def draw(self, expressions: Sequence[Expression], rng: Generator) -> Batch:
-        """Draw one compact batch; all its images share a scale, so that they stay of one size."""
+        """Draw one compact batch; all its images share a scale, so that they stay of one size, and
+        formulas of about as many tokens stand together."""
+        expressions = sorted(expressions, key=lambda each: len(each.caption))
         scale = float(np.exp(rng.uniform(-self.augmentation.scale, self.augmentation.scale)))
         drawings = [
             draw(each, self.augmentation, rng, scale, self.rendering) for each in expressions

@@ -7,11 +7,13 @@ state alike: taking them out of a common one and putting them back took a third 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .decoder_layer import DecoderLayer
+from .decoder_layer import DecoderLayer, attention_of, past_attention
 from .places import sinusoid
 
 
@@ -35,6 +37,16 @@ class Memory(tuple[Tensor, ...]):
     def bias(self) -> Tensor:
         """[b, cells], 0 where a cell may be attended to, `MASKED` elsewhere"""
         return self[-1]
+
+    def split(self, sizes: Sequence[tuple[int, int]]) -> list[Memory]:
+        """Of so many images each, one after the other, of which none has more than so many
+        cells."""
+        rows = [count for count, _ in sizes]
+        parts = zip(*(torch.split(each, rows) for each in self), strict=True)
+        return [
+            Memory(*(each[:, :, :cells] for each in layers), bias[:, :cells])
+            for (*layers, bias), (_, cells) in zip(parts, sizes, strict=True)
+        ]
 
 
 class State(tuple[Tensor, ...]):
@@ -135,38 +147,64 @@ class CoverageTransformer(nn.Module):
             bias,
         )
 
-    def forward(
-        self, tokens: Tensor, memory: Memory, directions: int = 1
-    ) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, tokens: Tensor, memory: Memory) -> tuple[Tensor, list[Tensor]]:
         """Teacher forcing: all steps at once.
 
         Args:
-            tokens: int64 [b * directions, t], each row starting with its start token. The
-                rows of one image stand together.
-            directions: rows of tokens per image, which share its memory.
+            tokens: int64 [b, t], each row starting with its start token.
+            memory: of b images.
 
         Returns:
-            logits [b * directions, t, vocabulary] and, per layer, the attention
-            [b * directions, heads, t, cells].
+            logits [b, t, vocabulary] and, per layer, the attention [b, heads, t, cells].
         """
-        steps = tokens.shape[1]
-        x = self.dropout(
-            self.embedding(tokens) * self.embedding.embedding_dim**0.5 + self.positions[:steps]
+        logits, (attentions,) = self.read([tokens[:, None]], [memory])
+        return logits.reshape(*tokens.shape, -1), [each[:, :, 0] for each in attentions]
+
+    def read(
+        self, tokens: Sequence[Tensor], memories: Sequence[Memory]
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """Teacher forcing of a batch in parts, each of its own length: formulas of one batch differ
+        much in tokens and cells, so that most of a padded whole would be padding. What a token
+        needs by itself is computed for all parts at once, and attention part by part.
+
+        Args:
+            tokens: of each part int64 [b, directions, t], each row starting with its start token.
+            memories: of each part, of b images; all directions look at it.
+
+        Returns:
+            logits [n, vocabulary] of the n tokens of all parts, one after the other, and of each
+            part, per layer, the attention [b, heads, directions, t, cells].
+        """
+        scale = self.embedding.embedding_dim**0.5
+        x = torch.cat(
+            [
+                (self.embedding(part) * scale + self.positions[: part.shape[2]]).flatten(0, 2)
+                for part in tokens
+            ]
         )
-        later = torch.full((steps, steps), MASKED, device=x.device).triu(1)
-        memory = Memory(*(part.repeat_interleave(directions, 0) for part in memory))
-        attentions: list[Tensor] = []
+        x = self.dropout(x)
+        rows = [(part.shape[0] * part.shape[1], part.shape[2]) for part in tokens]
+        sizes = [part.numel() for part in tokens]
+        attentions: list[list[Tensor]] = [[] for _ in tokens]
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
-            x = layer.attend_self(x, later)
-            scores = layer.cross_scores(x, memory.keys[number], memory.bias)
-            if layer.coverage is not None:
-                present = attentions[-1]
-                past = present.cumsum(dim=2) - present
-                scores = scores + layer.coverage(past, present)
-            attention = torch.softmax(scores, dim=-1)
-            attentions.append(attention)
-            x = layer.feed(layer.attend_cross(x, attention, memory.values[number]))
+            x = layer.attend_self(x, rows)
+            read = []
+            for query, part, memory, known in zip(
+                torch.split(layer.cross_queries(x), sizes),
+                tokens,
+                memories,
+                attentions,
+                strict=True,
+            ):
+                scores = layer.cross_scores(query, memory.keys[number], memory.bias)
+                if layer.coverage is not None:
+                    present = known[-1].flatten(2, 3)
+                    scores = scores + layer.coverage(past_attention(known[-1]), present)
+                attention = attention_of(scores)
+                known.append(attention.reshape(*attention.shape[:2], *part.shape[1:], -1))
+                read.append(layer.cross_read(attention, memory.values[number]))
+            x = layer.feed(layer.attend_cross(x, torch.cat(read)))
         return self.classifier(self.norm(x)), attentions
 
     def read_tree(
@@ -182,12 +220,14 @@ class CoverageTransformer(nn.Module):
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
             x, key, value = layer.tree_self(x, elsewhere)
-            scores = layer.cross_scores(x, memory.keys[number], memory.bias)
+            queries = layer.cross_queries(x)
+            scores = layer.cross_scores(queries, memory.keys[number], memory.bias)
             if layer.coverage is not None:
                 present = attentions[-1]
                 scores = scores + layer.coverage(ancestors @ present - present, present)
             attentions.append(torch.softmax(scores, dim=-1))
-            x = layer.feed(layer.attend_cross(x, attentions[-1], memory.values[number]))
+            read = layer.cross_read(attentions[-1], memory.values[number])
+            x = layer.feed(layer.attend_cross(x, read))
             keys.append(key[:, None])
             values.append(value[:, None])
         log_probs = functional.log_softmax(self.classifier(self.norm(x)).float(), dim=-1)
@@ -229,12 +269,14 @@ class CoverageTransformer(nn.Module):
             caches = (state.cache_keys[number], state.cache_values[number])
             x, key, value = layer.step_self(x, *caches, position, later)
             # the rows of an image stand where its tokens stand in teacher forcing
-            scores = layer.cross_scores(x, memory.keys[number], memory.bias)
+            queries = layer.cross_queries(x)
+            scores = layer.cross_scores(queries, memory.keys[number], memory.bias)
             if layer.coverage is not None:
                 assert present is not None
                 scores = scores + layer.coverage(state.coverage[number - 1], present)
             present = torch.softmax(scores, dim=-1)
-            x = layer.feed(layer.attend_cross(x, present, memory.values[number]))
+            read = layer.cross_read(present, memory.values[number])
+            x = layer.feed(layer.attend_cross(x, read))
             keys.append(key)
             values.append(value)
             coverages.append(state.coverage[number] + present)

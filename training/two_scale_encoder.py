@@ -41,7 +41,8 @@ class ResidualBlock(nn.Module):
         if self.training and self.drop_path > 0:
             # stochastic depth (Huang et al., 2016, arXiv:1603.09382), drawn per image
             kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.drop_path
-            branch = branch * (kept.to(branch.dtype) / (1 - self.drop_path))
+            scale = kept.to(branch.dtype) / (1 - self.drop_path)
+            return torch.relu(torch.addcmul(x, branch, scale))
         return torch.relu(x + branch)
 
 

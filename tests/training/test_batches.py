@@ -225,4 +225,17 @@ def test_what_travels_is_compact_and_comes_out_the_same() -> None:
     assert torch.equal(back.images, batch.images)
     torch.testing.assert_close(back.ink, batch.ink, rtol=1e-3, atol=1e-3)
     assert all(torch.equal(*each) for each in zip(back[1:3], batch[1:3], strict=True))
-    assert small.inked == int(holds_ink(batch.images, CELL).sum(dim=1).max())
+
+
+def test_the_parts_of_a_batch_are_all_its_rows_and_no_wider_than_they_need() -> None:
+    """One row longer than a few parts, so that some hold one and some two."""
+    made = expressions(7)
+    batch = collate(made, [draw(each) for each in made], vocabulary())
+    rows = [row for part in batch.parts for row in range(7)[part.rows]]
+    assert rows == list(range(7))
+    assert 1 < len(batch.parts) < 7
+    for part in batch.parts:
+        tokens = (batch.targets[part.rows] != 0).sum(dim=2)
+        assert part.tokens == int(tokens.max())
+        cells = holds_ink(batch.images[part.rows], CELL).sum(dim=1)
+        assert part.cells == int(cells.max())

@@ -37,6 +37,7 @@ def two_captions() -> Batch:
         targets=torch.tensor(targets),
         ink=nothing,
         mirror=mirror,
+        parts=(),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inktex.core.errors import DataError
-from inktex.training.batches import Batch, Drawing, collate, draw
+from inktex.training.batches import Batch, Drawing, Part, collate, draw
 from inktex.training.inkset import Expression
 from inktex.training.objectives import AlignedCrossEntropy, CrossEntropy
 from inktex.training.transformer_decoder import Memory
@@ -86,6 +86,25 @@ def test_padding_costs_nothing() -> None:
     torch.testing.assert_close(
         both["alignment"], (alignment * inked).sum() / 6, atol=1e-4, rtol=1e-4
     )
+
+
+def test_a_batch_in_parts_costs_what_it_costs_whole() -> None:
+    """Losses and gradients, with formulas of unlike length in every order."""
+    made = expressions(7)
+    in_parts = collate(made, [draw(each) for each in made], vocabulary())
+    steps = max(part.tokens for part in in_parts.parts)
+    cells = max(part.cells for part in in_parts.parts)
+    assert min(part.tokens for part in in_parts.parts) < steps
+    whole = in_parts._replace(parts=(Part(slice(0, 7), steps, cells),))
+    found, gradients = [], []
+    for one in (in_parts, whole):
+        net = network()
+        total, parts = AlignedCrossEntropy(0.1, aligned_layers=2)(net, one)
+        total.backward()  # type: ignore[no-untyped-call]
+        found.append(parts)
+        gradients.append({name: each.grad for name, each in net.named_parameters()})
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
 
 
 def test_without_known_ink_only_tokens_cost() -> None:

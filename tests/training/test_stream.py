@@ -68,7 +68,7 @@ def stream(seed: int = 1, count: int = 10, splices: float = 0.5) -> TrainingStre
 
 def same(one: Batch, other: Batch) -> bool:
     tensors = zip(one[:5], other[:5], strict=True)
-    return all(torch.equal(a, b) for a, b in tensors) and one.inked == other.inked
+    return all(torch.equal(a, b) for a, b in tensors) and [*one.parts] == [*other.parts]
 
 
 def taken(batches: Iterator[tuple[int, Batch]], count: int) -> list[tuple[int, Batch]]:

@@ -152,11 +152,13 @@ def test_directions_share_the_memory_of_their_image() -> None:
     made = decoder()
     memory = remembered(made, images=2)
     tokens = torch.randint(1, 11, (4, 5))  # two rows an image
-    both, _ = made(tokens, memory, directions=2)
+    both, _ = made.read([tokens.reshape(2, 2, 5)], [memory])
     for image in (0, 1):
         alone = Memory(*(part[image : image + 1] for part in memory))
-        rows = slice(2 * image, 2 * image + 2)
-        torch.testing.assert_close(both[rows], made(tokens[rows], alone, directions=2)[0])
+        for row in (2 * image, 2 * image + 1):
+            torch.testing.assert_close(
+                both.reshape(4, 5, -1)[row], made(tokens[row : row + 1], alone)[0][0]
+            )
 
 
 def test_decoding_the_inked_cells_gives_what_all_cells_give() -> None:
