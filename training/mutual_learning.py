@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ..core.errors import DataError
 from .batches import Batch
-from .objectives import Losses, alignment_loss, ink_of, token_loss
+from .objectives import Losses, alignment_loss, divergence, ink_of, token_loss
 from .recurrent_recognizer import RecurrentRecognizer
 
 
@@ -113,17 +113,3 @@ def misaligned_pairs(left: Tensor, right: Tensor, batch: Batch) -> tuple[Tensor,
         later_left.transpose(0, 1)[of_left.T],
         later_right.transpose(0, 1)[of_right.T],
     )
-
-
-def divergence(left: Tensor, right: Tensor, temperature: float) -> Tensor:
-    """The mean of the two Kullback-Leibler divergences, times the square of the temperature, so
-    that gradients keep their size (Hinton, Vinyals and Dean, 2015, arXiv:1503.02531).
-
-    Args:
-        left, right: logits [tokens, vocabulary].
-    """
-    one, other = (functional.log_softmax(each / temperature, dim=1) for each in (left, right))
-    both = functional.kl_div(other, one, reduction="sum", log_target=True) + functional.kl_div(
-        one, other, reduction="sum", log_target=True
-    )
-    return temperature**2 * both / 2 / max(len(one), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..core.errors import DataError
-from .batches import Batch, Part
+from .batches import DIRECTIONS, Batch, Part
 from .transformer_recognizer import Cells, TransformerRecognizer
 from .two_scale_encoder import CELL
 
@@ -82,16 +83,20 @@ class AlignedCrossEntropy:
         tokens: cross-entropy of the next token, nats, mean over tokens and directions
         alignment: -log of the attention on the token's own ink, mean over tokens with ink
         symbols: cross-entropy of the symbol whose ink lies in a cell, mean over inked cells
+        mutual: `divergence` of what the two directions say of the same token; where it has a weight
 
     Attributes:
         label_smoothing: share of a target that is spread over all tokens.
         alignment, symbols: weights of the two auxiliary losses.
+        mutual: weight of the part by which the directions learn from each other, as the decoders of
+            ABM do (Bian et al., 2022, arXiv:2112.03603).
         aligned_layers: decoder layers, from the last, that the alignment pulls.
     """
 
     label_smoothing: float = 0.1
     alignment: float = 0.3
     symbols: float = 0.5
+    mutual: float = 0.0
     aligned_layers: int = 3
 
     def __call__(self, network: TransformerRecognizer, batch: Batch) -> Losses:
@@ -119,10 +124,12 @@ class AlignedCrossEntropy:
             first = max(len(layers) - self.aligned_layers, 0)
             aligned += [(each.mean(dim=1, dtype=torch.float32), both) for each in layers[first:]]
         alignment = alignment_loss(aligned) if aligned else tokens.new_zeros(())
-        return Losses(
-            tokens + self.alignment * alignment + self.symbols * symbols,
-            {"tokens": tokens, "alignment": alignment, "symbols": symbols},
-        )
+        total = tokens + self.alignment * alignment + self.symbols * symbols
+        parts = {"tokens": tokens, "alignment": alignment, "symbols": symbols}
+        if self.mutual:
+            parts["mutual"] = _mutual_loss(logits, batch)
+            total = total + self.mutual * parts["mutual"]
+        return Losses(total, parts)
 
 
 def token_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -158,6 +165,24 @@ def alignment_loss(attentions: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     return -torch.stack(told).sum() / torch.stack(count).sum().clamp(min=1)
 
 
+def divergence(
+    left: Tensor, right: Tensor, temperature: float = 1.0, known: Tensor | None = None
+) -> Tensor:
+    """The mean of the two Kullback-Leibler divergences, times the square of the temperature, so
+    that gradients keep their size (Hinton, Vinyals and Dean, 2015, arXiv:1503.02531).
+
+    Args:
+        left, right: logits [tokens, vocabulary].
+        known: bool [tokens], those that count; by default all.
+    """
+    one, other = (functional.log_softmax(each / temperature, dim=1) for each in (left, right))
+    both = functional.kl_div(other, one, reduction="none", log_target=True)
+    both = (both + functional.kl_div(one, other, reduction="none", log_target=True)).sum(dim=1)
+    if known is None:
+        return temperature**2 * both.sum() / 2 / max(len(one), 1)
+    return temperature**2 * torch.where(known, both, 0.0).sum() / 2 / known.sum().clamp(min=1)
+
+
 def ink_of(batch: Batch, rows: int, columns: int) -> Tensor:
     """[b, t, rows * columns], the ink of each left-to-right target token in the cells of a grid
     that is as fine as that of the batch, or coarser."""
@@ -191,3 +216,26 @@ def _symbol_loss(logits: Tensor, inks: Sequence[Tensor], batch: Batch) -> Tensor
         costs.append(-(ink / total.clamp(min=1e-6) * of_tokens).sum())
         counts.append((total > 0).sum())
     return torch.stack(costs).sum() / torch.stack(counts).sum().clamp(min=1)
+
+
+def _mutual_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """The divergence of the directions, mean over tokens.
+
+    Args:
+        logits: [n, vocabulary] of all parts, as `CoverageTransformer.read` gives them.
+    """
+    lefts, rights, known = [], [], []
+    shapes = [(part.images, DIRECTIONS, part.tokens) for part in batch.parts]
+    sizes = [math.prod(shape) for shape in shapes]
+    for part, shape, each in zip(
+        batch.parts, shapes, torch.split(logits.float(), sizes), strict=True
+    ):
+        left, right = each.reshape(*shape, -1).unbind(dim=1)
+        mirror = batch.mirror[part.rows, : part.tokens].clamp(max=part.tokens - 1)
+        lefts.append(left.flatten(0, 1))
+        index = mirror[:, :, None].expand(-1, -1, right.shape[2])
+        rights.append(right.gather(1, index).flatten(0, 1))
+        # a step writes a token of the caption where another target, at least <eos>, follows
+        follows = batch.targets[part.rows, 0, 1 : part.tokens] != 0
+        known.append(functional.pad(follows, (0, 1)).flatten())
+    return divergence(torch.cat(lefts), torch.cat(rights), known=torch.cat(known))

@@ -11,10 +11,9 @@ from inktex.training.batches import Batch
 from inktex.training.mutual_learning import (
     MutualLearning,
     aligned_pairs,
-    divergence,
     misaligned_pairs,
 )
-from inktex.training.objectives import CrossEntropy
+from inktex.training.objectives import CrossEntropy, divergence
 from inktex.training.two_scale_encoder import CELL
 
 from . import recurrent

@@ -88,9 +88,38 @@ def test_padding_costs_nothing() -> None:
     )
 
 
+def test_the_directions_diverge_by_what_they_say_of_the_same_token() -> None:
+    """Token by token: the step that writes it from the left, and the one from the right."""
+    net, one = network(), batch(5)
+    _, parts = AlignedCrossEntropy(mutual=0.5)(net, one)
+    total, count = 0.0, 0
+    with torch.no_grad():
+        memory = net.encode(one.images)
+        left, right = (
+            torch.log_softmax(net.decoder(one.inputs[:, direction], memory)[0], dim=2)
+            for direction in (0, 1)
+        )
+        for row, made in enumerate(expressions(5)):
+            length = len(made.caption)
+            for step in range(length):
+                p, q = left[row, step], right[row, length - 1 - step]
+                total += float(((p.exp() - q.exp()) * (p - q)).sum()) / 2
+                count += 1
+    assert parts["mutual"].item() == pytest.approx(total / count, rel=1e-3)
+    assert total > 0
+
+
+def test_the_directions_learn_from_each_other_where_that_has_a_weight() -> None:
+    net, one = network(), batch(5)
+    plain, parts = AlignedCrossEntropy()(net, one)
+    assert "mutual" not in parts
+    total, parts = AlignedCrossEntropy(mutual=0.5)(net, one)
+    torch.testing.assert_close(total, plain + 0.5 * parts["mutual"])
+
+
 def test_a_batch_in_parts_costs_what_it_costs_whole() -> None:
-    """Losses and gradients, with formulas of unlike length in every order."""
-    made = expressions(7)
+    """Losses and gradients, with formulas of unlike length, as they stand in a training."""
+    made = sorted(expressions(7), key=lambda each: len(each.caption))
     in_parts = collate(made, [draw(each) for each in made], vocabulary())
     steps = max(part.tokens for part in in_parts.parts)
     cells = max(part.cells for part in in_parts.parts)
@@ -99,7 +128,7 @@ def test_a_batch_in_parts_costs_what_it_costs_whole() -> None:
     found, gradients = [], []
     for one in (in_parts, whole):
         net = network()
-        total, parts = AlignedCrossEntropy(0.1, aligned_layers=2)(net, one)
+        total, parts = AlignedCrossEntropy(0.1, mutual=0.5, aligned_layers=2)(net, one)
         total.backward()  # type: ignore[no-untyped-call]
         found.append(parts)
         gradients.append({name: each.grad for name, each in net.named_parameters()})
