@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 
 from ..core.errors import DataError
 from ..core.rendering import MARGIN_PX, MAX_SIDE_PX
+from .settings import added
 
 FloatArray = NDArray[np.float64]
 ByteImage = NDArray[np.uint8]
@@ -43,6 +44,8 @@ class Augmentation:
         splices: share of the formulas that are spliced with another, of those that can be.
         synthetic: share of the formulas of an epoch in whose place stand new ones, made of the
             symbols of all (see `synthesis`); none where no symbols are known.
+        shift: the ink is moved by uniform(-shift, shift) pixels in both directions, to the margin
+            of the rendering at most: a recognizer is not to count on where its cells begin.
     """
 
     scale: float = 0.25
@@ -54,12 +57,15 @@ class Augmentation:
     jitter: float = 0.15
     pen: tuple[float, float] = (1.2, 2.6)
     splices: float = 0.4
-    synthetic: float = 0.0
+    synthetic: float = added(0.0, before=0.0)
+    shift: float = added(0.0, before=0.0)
 
     def __post_init__(self) -> None:
         for name in ("splices", "synthetic"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DataError(f"{name} must be a share from 0 to 1, found {getattr(self, name)}")
+        if not 0 <= self.shift <= MARGIN_PX:
+            raise DataError(f"shift must be from 0 to {MARGIN_PX} pixels, found {self.shift}")
 
 
 def bend(

@@ -112,6 +112,9 @@ def draw(
     bent = bend(normalized_strokes(raw), symbols, rng, augmentation)
     own = np.exp(rng.normal(0, _OWN_SCALE))
     strokes = normalized_strokes(bent, rendering.symbol_px * scale * own)
+    if augmentation.shift:
+        shift = rng.uniform(-augmentation.shift, augmentation.shift, 2)
+        strokes = [stroke + shift for stroke in strokes]
     return Drawing(draw_strokes(strokes, _pen(augmentation, rng, rendering)), strokes)
 
 

@@ -12,6 +12,7 @@ from ..core.errors import DataError
 from .batches import Batch
 from .objectives import Losses, alignment_loss, divergence, ink_of, token_loss
 from .recurrent_recognizer import RecurrentRecognizer
+from .settings import added
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class MutualLearning:
     weight: float = 0.5
     temperature: float = 4.0
     aligned: bool = True
-    alignment: float = 0.0
+    alignment: float = added(0.0, before=0.0)
 
     def __post_init__(self) -> None:
         if self.weight < 0 or self.temperature < 1:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from ..core.errors import DataError
 from .batches import DIRECTIONS, Batch, Part
+from .settings import added
 from .transformer_recognizer import Cells, TransformerRecognizer
 from .two_scale_encoder import CELL
 
@@ -47,7 +48,7 @@ class CrossEntropy:
     """
 
     label_smoothing: float = 0.0
-    alignment: float = 0.0
+    alignment: float = added(0.0, before=0.0)
 
     def __call__(self, network: Any, batch: Batch) -> Losses:
         """`network` is a recognizer whose `decoder` takes tokens and a memory, and gives logits
@@ -96,7 +97,7 @@ class AlignedCrossEntropy:
     label_smoothing: float = 0.1
     alignment: float = 0.3
     symbols: float = 0.5
-    mutual: float = 0.0
+    mutual: float = added(0.0, before=0.0)
     aligned_layers: int = 3
 
     def __call__(self, network: TransformerRecognizer, batch: Batch) -> Losses:

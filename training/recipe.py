@@ -15,6 +15,7 @@ from ..core.vocabulary import Vocabulary
 from .augmentation import Augmentation
 from .objectives import Objective
 from .recognizer import Recognizer
+from .settings import added, values_before
 
 
 class ModelSettings(Protocol):
@@ -60,7 +61,7 @@ class Optimisation:
     max_pixels: int = 800_000
     accumulate: int = 1
     freeze_encoder: bool = False
-    quantization_aware: bool = False
+    quantization_aware: bool = added(False, before=False)
     ema_decay: float = 0.999
     precision: str = "auto"
 
@@ -108,7 +109,7 @@ class Recipe:
     optimisation: Optimisation = field(default_factory=Optimisation)
     augmentation: Augmentation = field(default_factory=Augmentation)
     rendering: Rendering = field(default_factory=Rendering)
-    brief: bool = False
+    brief: bool = added(False, before=False)
     validation_share: float = 0.05
     seed: int = 1
 
@@ -128,16 +129,12 @@ class Recipe:
 
     def with_values(self, values: Mapping[str, Any]) -> Recipe:
         """This recipe with the values of a `to_dict`, also after a journey through JSON, and of
-        versions that knew one rendering only, all braces, nothing synthetic, or no quantisation.
+        earlier versions, which knew fewer settings.
 
         Raises:
             DataError: a value is missing, unknown or of another type.
         """
-        values = {"rendering": dataclasses.asdict(Rendering()), "brief": False, **values}
-        if isinstance(values.get("optimisation"), dict):
-            values["optimisation"] = {"quantization_aware": False, **values["optimisation"]}
-        if isinstance(values.get("augmentation"), dict):
-            values["augmentation"] = {"synthetic": 0.0, **values["augmentation"]}
+        values = {"rendering": dataclasses.asdict(Rendering()), **values}  # there was but one
         recipe: Recipe = _with_values(self, values, self.name)
         return recipe
 
@@ -163,6 +160,7 @@ def _replace(part: Any, path: list[str], text: str, name: str) -> Any:
 
 def _with_values(part: Any, values: Mapping[str, Any], name: str) -> Any:
     known = {each.name: getattr(part, each.name) for each in dataclasses.fields(part)}
+    values = {**values_before(part), **values}
     if known.keys() != values.keys():
         raise DataError(
             f"recipe {name}: expected the settings {', '.join(sorted(known))}, found "

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from inktex.core.errors import DataError
 from inktex.core.rendering import (
     CANONICAL,
+    MARGIN_PX,
     SYMBOL_PX,
     draw_strokes,
     normalized_strokes,
@@ -53,6 +55,22 @@ def test_augmented_drawings_follow_their_seed_and_scale() -> None:
     assert 1.6 < (large[1] - 16) / (small[1] - 16) < 2.4
     for stroke in drawn(1).strokes:  # the strokes are where the ink is
         assert drawn(1).image[tuple(stroke.astype(int).T[::-1])].all()
+
+
+def test_shifted_ink_begins_anywhere_in_the_margin_and_its_cells_with_it() -> None:
+    corners = []
+    for seed in range(40):
+        drawing = draw(expression(0), Augmentation(shift=6.0), np.random.default_rng(seed))
+        points = np.concatenate(drawing.strokes)
+        corners.append(points.min(axis=0))
+        assert (drawing.image[tuple(points.astype(int).T[::-1])] > 0).all()
+    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+    assert (low >= MARGIN_PX - 6).all()
+    assert (low < MARGIN_PX - 5).all()
+    assert (high <= MARGIN_PX + 6).all()
+    assert (high > MARGIN_PX + 5).all()
+    with pytest.raises(DataError, match="shift must be from 0 to 8 pixels, found 9"):
+        Augmentation(shift=9.0)
 
 
 def test_the_ink_of_a_token_lies_in_the_cells_it_crosses() -> None:

@@ -51,6 +51,22 @@ def test_a_recipe_of_another_version_is_refused(
         recipe_from_dict(values)
 
 
+def test_a_recipe_of_an_earlier_version_did_not_do_what_was_added() -> None:
+    """As the checkpoints of those versions tell it, whatever the recipe does by now."""
+    values = edge().to_dict()
+    assert values.pop("brief")
+    assert values["augmentation"].pop("synthetic")
+    for part, name in (("augmentation", "shift"), ("objective", "mutual")):
+        del values[part][name]
+    del values["optimisation"]["quantization_aware"], values["rendering"]
+    found = recipe_from_dict(values)
+    assert not found.brief
+    assert found.augmentation.synthetic == found.augmentation.shift == 0
+    assert not found.optimisation.quantization_aware
+    assert found.rendering == Rendering()
+    assert found.model == edge().model
+
+
 def test_values_are_replaced_with_their_type() -> None:
     recipe = edge().override(
         {
