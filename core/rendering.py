@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import isfinite
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,31 +101,13 @@ def normalized_strokes(
     Raises:
         InputError: there is no stroke, or the coordinates span no finite range.
     """
-    if not strokes:
-        raise InputError("expected ink with at least one stroke, found none; write something")
-    points, ends = _joined(strokes)
-    axes = np.ascontiguousarray(points.T)  # numpy is slow along columns
-    low = np.minimum.reduceat(axes, ends[:-1], axis=1)  # [2, strokes]
-    high = np.maximum.reduceat(axes, ends[:-1], axis=1)
-    origin = low.min(axis=1)
-    sides = zip(high.max(axis=1).tolist(), origin.tolist(), strict=True)
-    width, height = (most - least for most, least in sides)
-    if not (isfinite(width) and isfinite(height)):
-        raise InputError(
-            f"expected ink of a finite extent, found {width:g} x {height:g}; "
-            "remove the points that lie far outside"
-        )
-    sizes = high - low
-    scale = symbol_px / typical_height(sizes[0], sizes[1])
-    if max(width, height) * scale > MAX_SIDE_PX:
-        scale = MAX_SIDE_PX / max(width, height)
-    points = (points - origin) * scale + MARGIN_PX
+    points, ends = _normalized(strokes, symbol_px)
     return [points[begin:end] for begin, end in pairwise(ends)]
 
 
 def drawn_size(strokes: Sequence[FloatArray]) -> tuple[int, int]:
     """Height and width of the image that `draw_strokes` makes of these strokes."""
-    return _drawn_size(np.concatenate(strokes))
+    return _drawn_size(_limits(np.concatenate(strokes))[1])
 
 
 def draw_strokes(strokes: Sequence[FloatArray], pen_px: float = PEN_PX) -> ByteImage:
@@ -139,30 +120,7 @@ def draw_strokes(strokes: Sequence[FloatArray], pen_px: float = PEN_PX) -> ByteI
     Returns:
         uint8 [h, w], ink 255 on 0, with `MARGIN_PX` of paper to the right and below.
     """
-    points, ends = _joined(strokes)
-    image = np.zeros(_drawn_size(points), np.uint8)
-    corners = (points * _SUPERSAMPLING).astype(np.int32)
-    size = max(round(pen_px * _SUPERSAMPLING), 1)
-    before, after = size // 2, (size - 1) // 2
-    # only the pixels that the pen touches
-    (left, top), (right, bottom) = (each.tolist() for each in _limits(corners))
-    left, top = (max(each - after, 0) // _SUPERSAMPLING for each in (left, top))
-    right, bottom = ((each + before) // _SUPERSAMPLING + 1 for each in (right, bottom))
-    touched = image[top:bottom, left:right]
-    height, width = (side * _SUPERSAMPLING for side in touched.shape)
-    # the windows of the last pixels end beyond them; four bytes are one number in `_shades`
-    canvas = Image.new("L", (width + -(-size // 4) * 4, height + size))
-    pen = ImageDraw.Draw(canvas)
-    corners += before - np.array([left, top], np.int32) * _SUPERSAMPLING
-    path = corners.ravel().tolist()
-    for begin, end in pairwise(ends):
-        if end - begin == 1:
-            pen.point(path[2 * begin : 2 * end], fill=1)
-        else:
-            pen.line(path[2 * begin : 2 * end], fill=1)
-    windows = largest_in_windows(np.asarray(canvas), size)
-    touched[:] = _shades(windows)[:, : touched.shape[1]]
-    return image
+    return _drawn(*_joined(strokes), pen_px)
 
 
 def render_ink(
@@ -180,7 +138,7 @@ def render_ink(
     Raises:
         InputError: as `normalized_strokes`.
     """
-    return draw_strokes(normalized_strokes(strokes, rendering.symbol_px), rendering.pen_px)
+    return _drawn(*_normalized(strokes, rendering.symbol_px), rendering.pen_px)
 
 
 def normalize_image(image: ByteImage, rendering: Rendering = DEFAULT_RENDERING) -> ByteImage:
@@ -249,20 +207,72 @@ def _framed(image: ByteImage, margin: int) -> ByteImage:
     return image[-margin : image.shape[0] + margin, -margin : image.shape[1] + margin]
 
 
+def _normalized(strokes: Sequence[FloatArray], symbol_px: float) -> tuple[FloatArray, list[int]]:
+    """As `normalized_strokes`, all points together, and where strokes begin and the last ends."""
+    if not strokes:
+        raise InputError("expected ink with at least one stroke, found none; write something")
+    points, ends = _joined(strokes)
+    axes = np.ascontiguousarray(points.T)  # numpy is slow along columns
+    low = np.minimum.reduceat(axes, ends[:-1], axis=1)  # [2, strokes]
+    high = np.maximum.reduceat(axes, ends[:-1], axis=1)
+    origin = low.min(axis=1)
+    sides = zip(high.max(axis=1).tolist(), origin.tolist(), strict=True)
+    width, height = (most - least for most, least in sides)
+    if not (isfinite(width) and isfinite(height)):
+        raise InputError(
+            f"expected ink of a finite extent, found {width:g} x {height:g}; "
+            "remove the points that lie far outside"
+        )
+    sizes = high - low
+    scale = symbol_px / typical_height(sizes[0], sizes[1])
+    if max(width, height) * scale > MAX_SIDE_PX:
+        scale = MAX_SIDE_PX / max(width, height)
+    return (points - origin) * scale + MARGIN_PX, ends
+
+
+def _drawn(points: FloatArray, ends: Sequence[int], pen_px: float) -> ByteImage:
+    """As `draw_strokes`, of the points of all strokes together."""
+    limits = _limits(points)
+    image = np.zeros(_drawn_size(limits[1]), np.uint8)
+    corners = (points * _SUPERSAMPLING).astype(np.int32)
+    size = max(round(pen_px * _SUPERSAMPLING), 1)
+    before, after = size // 2, (size - 1) // 2
+    # only the pixels that the pen touches
+    (left, top), (right, bottom) = (limits * _SUPERSAMPLING).astype(np.int32).tolist()
+    left, top = (max(each - after, 0) // _SUPERSAMPLING for each in (left, top))
+    right, bottom = ((each + before) // _SUPERSAMPLING + 1 for each in (right, bottom))
+    touched = image[top:bottom, left:right]
+    height, width = (side * _SUPERSAMPLING for side in touched.shape)
+    # the windows of the last pixels end beyond them; four bytes are one number in `_shades`
+    canvas = Image.new("L", (width + -(-size // 4) * 4, height + size))
+    pen = ImageDraw.Draw(canvas)
+    corners += before - np.array([left, top], np.int32) * _SUPERSAMPLING
+    path = corners.ravel().tolist()
+    for begin, end in pairwise(ends):
+        if end - begin == 1:
+            pen.point(path[2 * begin : 2 * end], fill=1)
+        else:
+            pen.line(path[2 * begin : 2 * end], fill=1)
+    windows = largest_in_windows(np.asarray(canvas), size)
+    touched[:] = _shades(windows)[:, : touched.shape[1]]
+    return image
+
+
 def _joined(strokes: Sequence[FloatArray]) -> tuple[FloatArray, list[int]]:
     """All points, [n, 2], and where strokes begin and the last one ends: one call on all points
     takes the time of one on a few."""
     return np.concatenate(strokes), list(accumulate(map(len, strokes), initial=0))
 
 
-def _limits(points: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The least and the largest x and y of points [n, 2]."""
+def _limits(points: FloatArray) -> FloatArray:
+    """The least and the greatest x and y of points [n, 2]: [2, 2]"""
     axes = np.ascontiguousarray(points.T)  # numpy is slow along columns
-    return axes.min(axis=1), axes.max(axis=1)
+    return np.array([axes.min(axis=1), axes.max(axis=1)])
 
 
-def _drawn_size(points: FloatArray) -> tuple[int, int]:
-    right, bottom = _limits(points)[1]
+def _drawn_size(most: FloatArray) -> tuple[int, int]:
+    """Height and width of the image of points whose greatest x and y these are."""
+    right, bottom = most.tolist()
     return int(bottom) + 1 + MARGIN_PX, int(right) + 1 + MARGIN_PX
 
 

@@ -114,7 +114,9 @@ def greedy(
     _check_arguments(model, max_length, constraint)
     drafted = _Draft.read(model, memory, (sos, *draft)[:max_length])
     state = None if drafted else model.start(memory, 1)
-    beam = _Beam((), (), 0.0, constraint.start() if constraint else None)
+    grammar = constraint.start() if constraint else None
+    tokens: list[int] = []
+    log_probs: list[float] = []
     last = sos
     for length in range(1, max_length + 1):
         raw = drafted.after(last, length) if drafted else None
@@ -125,18 +127,28 @@ def greedy(
             raw, state = model.step(np.array([last], dtype=np.int64), memory, state)
         last, log_prob = _largest(raw, 1, model.vocabulary_size, length)
         tokens_left = max_length - length + 1
+        following = None
         fits = last != sos and _IMPOSSIBLE <= log_prob <= 0
-        if beam.grammar is not None and constraint is not None:
-            fits = fits and constraint.after(beam.grammar, last, tokens_left) is not None
+        if constraint is not None and grammar is not None:
+            following = constraint.after(grammar, last, tokens_left)
+            fits = fits and following is not None
         if not fits:
-            found = _likeliest(raw, log_prob, [beam], 1, sos, constraint, tokens_left)
+            written = _Beam(tuple(tokens), tuple(log_probs), 0.0, grammar)
+            found = _likeliest(raw, log_prob, [written], 1, sos, constraint, tokens_left)
             if not found:
                 raise _dead_end(length)
             [(_, last, log_prob)] = found
+            if constraint is not None and grammar is not None:
+                following = constraint.after(grammar, last, tokens_left)
+        log_probs.append(log_prob)
         if last == eos:
-            return beam.finish(log_prob, 1.0)
-        beam = beam.extend(last, log_prob, constraint)
-    return beam.end(1.0)
+            break
+        tokens.append(last)
+        grammar = following
+    total = sum(log_probs)
+    return Hypothesis(
+        tuple(tokens), total, tuple(log_probs), last == eos, score=total / len(log_probs)
+    )
 
 
 class _Draft(NamedTuple, Generic[Memory, State]):

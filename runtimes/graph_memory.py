@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.interface import Interface
 
-_MASKED = -5e3  # a cell with less bias than this has weight 0 in float32: exp(-5000)
+MASKED = -5e3  # a cell with less bias than this has weight 0 in float32: exp(-5000)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def compact_memories(interface: Interface, arrays: Mapping[str, NDArray[Any]]) -
     count = len(next(iter(arrays.values())))
     if not interface.memory_bias:
         return [_memory_of(interface, arrays, number, None, {}) for number in range(count)]
-    allowed: NDArray[np.bool_] = arrays[interface.memory_bias].reshape(count, -1) > _MASKED
+    allowed: NDArray[np.bool_] = arrays[interface.memory_bias].reshape(count, -1) > MASKED
     left: NDArray[np.bool_] = np.any(allowed, axis=0)
     if not left.any():
         left = np.ones_like(left)

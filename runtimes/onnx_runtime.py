@@ -11,7 +11,7 @@ from ..core.attention import coverage_states, on_all_cells
 from ..core.bundle import Bundle, Interface, Variant
 from ..core.errors import BundleError, RuntimeUnavailable
 from ..core.token_tree import TokenTree
-from .graph_memory import compact_memories
+from .graph_memory import MASKED, compact_memories
 from .graph_model import Watch, longest, states_of_nodes
 from .onnx_session import loaded_library, open_session
 from .onnx_state import Buffers, OrtMemory, OrtState, StatePart, places_of
@@ -95,16 +95,39 @@ class OnnxRuntimeModel:
         for tensor in self.interface.memory:
             binding.bind_output(tensor.name, "cpu")
         self._run_encoder(binding)
-        outputs = [output.numpy() for output in binding.get_outputs()]
         names = [spec.name for spec in self.interface.memory]
+        values = dict(zip(names, binding.get_outputs(), strict=True))
+        if len(images) == 1 and (memory := self._as_it_is(values)):
+            return [memory]
+        outputs = {name: value.numpy() for name, value in values.items()}
         return [
             OrtMemory(
                 {name: self.value(array) for name, array in found.arrays.items()},
                 found.sizes,
                 found.kept,
             )
-            for found in compact_memories(self.interface, dict(zip(names, outputs, strict=True)))
+            for found in compact_memories(self.interface, outputs)
         ]
+
+    def _as_it_is(self, values: dict[str, Any]) -> OrtMemory | None:
+        """The memory of one image, of what the encoder gave, without a copy; None where there is a
+        masked cell to be left out of anything but the bias."""
+        bias, step = self.interface.memory_bias, self.interface.step
+        if not bias or step[bias].shape[1:] != ("cells",):
+            return None
+        masks = values[bias].numpy()
+        kept = masks[0] > MASKED
+        compact = masks[:, kept]
+        sizes: dict[str, int] = {}
+        for name, value in values.items():
+            for axis, size in zip(step[name].shape, value.shape(), strict=True):
+                if isinstance(axis, str):
+                    sizes[axis] = compact.shape[1] if axis == "cells" else size
+                    if name != bias and sizes[axis] != size:
+                        return None
+        every = compact.shape[1] == len(kept)
+        values = {**values, bias: self.value(np.ascontiguousarray(compact))}
+        return OrtMemory(values, sizes, None if every else kept) if compact.size else None
 
     def start(self, memory: OrtMemory, beams: int) -> OrtState:
         """The state before the first token: zeros, for `beams` hypotheses."""

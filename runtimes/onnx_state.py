@@ -9,7 +9,7 @@ same one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, count
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -47,8 +47,7 @@ class OrtMemory:
     kept: NDArray[np.bool_] | None = None
 
 
-@dataclass(frozen=True)
-class OrtState:
+class OrtState(NamedTuple):
     """The state of `beams` hypotheses, in one of the two slots of a decoding's buffers.
 
     A state is used up by the second `step` after it, which reuses its slot, or by a `reorder` that
@@ -58,7 +57,7 @@ class OrtState:
         rows: int64 `[beams]`, the row of the buffers that each hypothesis has; None for 0, 1, 2, …
     """
 
-    buffers: Buffers = field(repr=False)
+    buffers: Buffers
     slot: int
     beams: int
     position: int
