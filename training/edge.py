@@ -73,14 +73,12 @@ class EdgeModel:
 
 def edge() -> Recipe:
     """The default recipe: symbols of 20 pixels, pens from half to twice as wide as they are drawn
-    later, half of each epoch new formulas, and no braces around a single symbol, which spares a
-    sixth of the steps."""
+    later, and half of each epoch new formulas."""
     return Recipe(
         "edge",
         EdgeModel(),
         AlignedCrossEntropy(),
         Optimisation(weight_decay=0.05),
-        Augmentation(synthetic=0.5, pen=(1.0, 4.0), symbol=0.05, aspect=0.25),
+        Augmentation(synthetic=0.5, pen=(1.0, 4.0), symbol=0.05),
         Rendering(symbol_px=20.0, pen_px=2.2),
-        brief=True,
     )
