@@ -96,7 +96,18 @@ class QuantizationSource:
 
         Raises:
             CheckpointError: there is no checkpoint, and the weights cannot be told from the bundle.
+            QuantizationError: its graphs would have other inputs and outputs than the bundle's.
         """
+        network = self._trained()
+        exported, made = self.bundle.manifest.interface, network.interface()
+        if (exported.encoder, exported.step) != (made.encoder, made.step):
+            raise QuantizationError(
+                f"{self.bundle.path}: expected graphs with the inputs and outputs that this "
+                "version exports, found others; export the bundle again from its checkpoint"
+            )
+        return network
+
+    def _trained(self) -> Recognizer:
         if self._checkpoint is not None:
             return self._checkpoint.trained_network()
         from ..training.bundle_weights import bundle_source

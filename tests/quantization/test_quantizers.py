@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from inktex.core.bundle import Bundle
+from inktex.core.errors import QuantizationError
 from inktex.core.interface import GraphSpec, TensorSpec
 from inktex.export.mil_interpreter import MilProgram
 from inktex.export.to_coreml import to_coreml
@@ -92,6 +94,19 @@ class SmallGraph(nn.Module):
         seen = self.network.second(torch.relu(self.network.first(images)))
         rows = torch.arange(seen.shape[2])[:, None, None] / 10
         return torch.as_tensor(self.network.product(seen.permute(0, 2, 3, 1)) + rows)
+
+
+def test_a_bundle_of_another_version_is_told_before_its_graphs_are_made(bundle: Bundle) -> None:
+    """Its weights are the same, but the state of its step was laid out differently."""
+    interface = bundle.manifest.interface
+    first, *rest = interface.step.inputs
+    turned = TensorSpec(first.name, first.dtype, (*first.shape, 1))
+    step = GraphSpec((turned, *rest), interface.step.outputs)
+    manifest = replace(bundle.manifest, interface=replace(interface, step=step))
+    older = QuantizationSource(Bundle(bundle.path, manifest), [])
+    with pytest.raises(QuantizationError, match="export the bundle again from its checkpoint"):
+        quantizer("executorch", "int8", older)
+    assert QuantizationSource(bundle, []).network.interface().step == interface.step
 
 
 def test_executorch_runs_eight_bits() -> None:
