@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn import functional
 
 from ..core.errors import DataError
 from .batches import Batch
-from .objectives import Losses, alignment_loss, divergence, ink_of, token_loss
+from .objectives import Losses, alignment_loss, divergence, from_the_right, ink_of, token_loss
 from .recurrent_recognizer import RecurrentRecognizer
 from .settings import added
 
@@ -85,10 +84,7 @@ def _alignment(attentions: Sequence[Tensor], batch: Batch) -> Tensor:
 
 
 def aligned_pairs(left: Tensor, right: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """What both decoders say of the same token of the same caption.
-
-    Of a caption of n tokens, step t from left to right goes with step n - 1 - t from right to
-    left; `<eos>` and `<sos>` behind the ends have no partner.
+    """What both decoders say of the same token of the same caption, see `from_the_right`.
 
     Args:
         left, right: logits [b, t, vocabulary] of the two decoders.
@@ -96,10 +92,8 @@ def aligned_pairs(left: Tensor, right: Tensor, batch: Batch) -> tuple[Tensor, Te
     Returns:
         logits [tokens, vocabulary] of both.
     """
-    partners = batch.mirror[:, :, None].expand(-1, -1, right.shape[2])
-    # a step writes a token of the caption where another target, at least <eos>, follows
-    written = functional.pad(batch.targets[:, 0, 1:] != 0, (0, 1))
-    return left[written], right.gather(1, partners)[written]
+    said, written = from_the_right(right, batch.mirror, batch.targets[:, 0])
+    return left[written], said[written]
 
 
 def misaligned_pairs(left: Tensor, right: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

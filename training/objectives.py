@@ -176,12 +176,32 @@ def divergence(
         left, right: logits [tokens, vocabulary].
         known: bool [tokens], those that count; by default all.
     """
+    if known is None:
+        known = torch.ones(len(left), dtype=torch.bool, device=left.device)
     one, other = (functional.log_softmax(each / temperature, dim=1) for each in (left, right))
     both = functional.kl_div(other, one, reduction="none", log_target=True)
     both = (both + functional.kl_div(one, other, reduction="none", log_target=True)).sum(dim=1)
-    if known is None:
-        return temperature**2 * both.sum() / 2 / max(len(one), 1)
     return temperature**2 * torch.where(known, both, 0.0).sum() / 2 / known.sum().clamp(min=1)
+
+
+def from_the_right(right: Tensor, mirror: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """What is said from right to left of the token that each step from left to right writes.
+
+    Of a caption of n tokens, step t from left to right goes with step n - 1 - t from right to
+    left; `<eos>` and `<sos>` behind the ends have no partner.
+
+    Args:
+        right: logits [b, t, vocabulary].
+        mirror: int64 [b, t], as of a `Batch`.
+        targets: int64 [b, t], from left to right.
+
+    Returns:
+        those logits [b, t, vocabulary], and bool [b, t], whether the step writes a token of the
+        caption.
+    """
+    said = right.gather(1, mirror[:, :, None].expand(-1, -1, right.shape[2]))
+    # it does where another target, at least <eos>, follows
+    return said, functional.pad(targets[:, 1:] != 0, (0, 1))
 
 
 def ink_of(batch: Batch, rows: int, columns: int) -> Tensor:
@@ -233,10 +253,8 @@ def _mutual_loss(logits: Tensor, batch: Batch) -> Tensor:
     ):
         left, right = each.reshape(*shape, -1).unbind(dim=1)
         mirror = batch.mirror[part.rows, : part.tokens].clamp(max=part.tokens - 1)
+        said, written = from_the_right(right, mirror, batch.targets[part.rows, 0, : part.tokens])
         lefts.append(left.flatten(0, 1))
-        index = mirror[:, :, None].expand(-1, -1, right.shape[2])
-        rights.append(right.gather(1, index).flatten(0, 1))
-        # a step writes a token of the caption where another target, at least <eos>, follows
-        follows = batch.targets[part.rows, 0, 1 : part.tokens] != 0
-        known.append(functional.pad(follows, (0, 1)).flatten())
+        rights.append(said.flatten(0, 1))
+        known.append(written.flatten())
     return divergence(torch.cat(lefts), torch.cat(rights), known=torch.cat(known))
