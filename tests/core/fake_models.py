@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from inktex.core.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 SOS, EOS = 1, 2
 SIX = Vocabulary((*SPECIAL_TOKENS, "x", "y", "z"))
+FORMULA_TOKENS = ["x", "1", "[", "]", "{", "}", "_", "^", "\\frac", "\\sqrt", "\\sum", "\\limits"]
+FORMULAS = Vocabulary((*SPECIAL_TOKENS, *FORMULA_TOKENS))
 
 
 Chances = Callable[[tuple[int, ...]], npt.NDArray[np.float32]]  # prefix -> log_probs [vocab]
@@ -110,3 +113,24 @@ def markov_model(table: list[list[float]]) -> PrefixModel:
     with np.errstate(divide="ignore"):
         log_probs = np.log(np.array(table, dtype=np.float32))
     return PrefixModel(lambda prefix: log_probs[prefix[-1] if prefix else SOS], len(table))
+
+
+def all_sequences(vocabulary_size: int, most: int) -> list[tuple[int, ...]]:
+    letters = [token for token in range(vocabulary_size) if token not in (SOS, EOS)]
+    return [
+        tokens for count in range(most + 1) for tokens in itertools.product(letters, repeat=count)
+    ]
+
+
+def by_score(
+    model: PrefixModel, sequences: list[tuple[int, ...]], length_penalty: float
+) -> list[tuple[float, tuple[int, ...]]]:
+    """(score, tokens) of every sequence, best first."""
+    found = []
+    for tokens in sequences:
+        log_prob = sum(
+            float(model.chances(tokens[:position])[token])
+            for position, token in enumerate((*tokens, EOS))
+        )
+        found.append((log_prob / (len(tokens) + 1) ** length_penalty, tokens))
+    return sorted(found, reverse=True)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 from typing import Any
 
 import numpy as np
@@ -14,42 +13,19 @@ from inktex.core.errors import InktexError, InputError
 from inktex.core.grammar import GrammarConstraint
 from inktex.core.search import beam_search, greedy
 from inktex.core.step_model import StepModel
-from inktex.core.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 from .fake_models import (
     EOS,
+    FORMULAS,
     SIX,
     SOS,
-    AtOnce,
     PrefixModel,
     Rows,
+    all_sequences,
+    by_score,
     markov_model,
     random_model,
 )
-
-FORMULA_TOKENS = ["x", "1", "[", "]", "{", "}", "_", "^", "\\frac", "\\sqrt", "\\sum", "\\limits"]
-VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *FORMULA_TOKENS))
-
-
-def all_sequences(vocabulary_size: int, most: int) -> list[tuple[int, ...]]:
-    letters = [token for token in range(vocabulary_size) if token not in (SOS, EOS)]
-    return [
-        tokens for count in range(most + 1) for tokens in itertools.product(letters, repeat=count)
-    ]
-
-
-def by_score(
-    model: PrefixModel, sequences: list[tuple[int, ...]], length_penalty: float
-) -> list[tuple[float, tuple[int, ...]]]:
-    """(score, tokens) of every sequence, best first."""
-    found = []
-    for tokens in sequences:
-        log_prob = sum(
-            float(model.chances(tokens[:position])[token])
-            for position, token in enumerate((*tokens, EOS))
-        )
-        found.append((log_prob / (len(tokens) + 1) ** length_penalty, tokens))
-    return sorted(found, reverse=True)
 
 
 def plain_beam_search(
@@ -202,8 +178,8 @@ def test_rows_are_cut_down_as_hypotheses_end() -> None:
 
 @given(seed=seeds, sharpness=st.sampled_from([0.5, 3.0]), constrained=st.booleans())
 def test_one_beam_is_greedy(seed: int, sharpness: float, constrained: bool) -> None:
-    model = random_model(seed, len(VOCABULARY), sharpness)
-    constraint = GrammarConstraint(VOCABULARY) if constrained else None
+    model = random_model(seed, len(FORMULAS), sharpness)
+    constraint = GrammarConstraint(FORMULAS) if constrained else None
     (one,) = beam_search(
         model, "image 0", beams=1, sos=SOS, eos=EOS, max_length=15, constraint=constraint
     )
@@ -294,139 +270,6 @@ def test_sos_is_never_written() -> None:
     assert SOS not in greedy(model, "image 0", sos=SOS, eos=EOS, max_length=4).tokens
 
 
-def is_well_formed(tokens: list[str]) -> bool:
-    """The convention for the tokens above, as a recursive descent of its own."""
-    rest = [*tokens, "<end>"]
-
-    def group(opening: str, closing: str) -> bool:
-        return rest.pop(0) == opening and row(closing) and rest.pop(0) == closing
-
-    def row(closing: str) -> bool:
-        return item(closing) and (rest[0] == closing or row(closing))
-
-    def item(closing: str) -> bool:
-        token = rest.pop(0)
-        if token in ("{", "}", "_", "^", "\\limits", "<end>") or (closing == "]" and token == "["):
-            return False
-        if token == "\\frac" and not (group("{", "}") and group("{", "}")):
-            return False
-        if token == "\\sqrt":
-            if rest[0] == "[" and not group("[", "]"):
-                return False
-            if not group("{", "}"):
-                return False
-        limits = token == "\\sum" and rest[0] == "\\limits"
-        if limits:
-            rest.pop(0)
-        scripts = 0
-        for script in "_^":
-            if rest[0] == script:
-                rest.pop(0)
-                if not group("{", "}"):
-                    return False
-                scripts += 1
-        return limits == bool(scripts) if token == "\\sum" else True
-
-    return row("<end>") and rest == ["<end>"]
-
-
-@settings(max_examples=40)
-@given(
-    seed=seeds,
-    sharpness=st.sampled_from([0.5, 2.0, 8.0]),
-    beams=st.integers(1, 5),
-    max_length=st.integers(2, 40),
-    length_penalty=penalties,
-)
-def test_every_result_under_the_grammar_is_a_complete_formula(
-    seed: int, sharpness: float, beams: int, max_length: int, length_penalty: float
-) -> None:
-    model = random_model(seed, len(VOCABULARY), sharpness)
-    grammar = GrammarConstraint(VOCABULARY)
-    found = beam_search(
-        model,
-        "image 0",
-        beams=beams,
-        sos=SOS,
-        eos=EOS,
-        max_length=max_length,
-        length_penalty=length_penalty,
-        nbest=beams,
-        constraint=grammar,
-    )
-    found.append(
-        greedy(model, "image 0", sos=SOS, eos=EOS, max_length=max_length, constraint=grammar)
-    )
-    for one in found:
-        assert one.finished
-        assert len(one.tokens) + 1 == len(one.token_log_probs) <= max_length
-        assert one.log_prob == pytest.approx(sum(one.token_log_probs))
-        assert is_well_formed(VOCABULARY.decode(one.tokens)), VOCABULARY.decode(one.tokens)
-        # The model's own probabilities, not those of what the grammar left.
-        for position, token in enumerate((*one.tokens, EOS)):
-            own = model.chances(one.tokens[:position])[token]
-            assert one.token_log_probs[position] == pytest.approx(float(own))
-
-
-def test_without_the_grammar_the_same_models_write_malformed_formulas() -> None:
-    """Or the test above would prove nothing."""
-    malformed = 0
-    for seed in range(20):
-        model = random_model(seed, len(VOCABULARY))
-        found = greedy(model, "image 0", sos=SOS, eos=EOS, max_length=20)
-        malformed += not is_well_formed(VOCABULARY.decode(found.tokens))
-    assert malformed >= 15
-
-
-@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
-def test_a_wide_beam_under_the_grammar_finds_the_best_formulas(length_penalty: float) -> None:
-    vocabulary = Vocabulary((*SPECIAL_TOKENS, "x", "^", "{", "}"))
-    formulas = [
-        tokens
-        for tokens in all_sequences(len(vocabulary), 6)
-        if 0 not in tokens and is_well_formed(vocabulary.decode(tokens))
-    ]
-    assert len(formulas) == 10  # x to xxxxxx, x^{x}, xx^{x}, x^{xx}, x^{x}x
-    for seed in range(20):
-        model = random_model(seed, len(vocabulary))
-        expected = by_score(model, formulas, length_penalty)
-        found = beam_search(
-            model,
-            "image 0",
-            beams=100,
-            sos=SOS,
-            eos=EOS,
-            max_length=7,
-            length_penalty=length_penalty,
-            nbest=5,
-            constraint=GrammarConstraint(vocabulary),
-        )
-        assert [one.tokens for one in found] == [tokens for _, tokens in expected[:5]]
-
-
-def test_the_grammar_wins_over_a_probability_of_zero() -> None:
-    # The model only ever opens: x ^ { x ^ { x ..., and rules out all else.
-    vocabulary = Vocabulary((*SPECIAL_TOKENS, "x", "^", "{", "}"))
-    nothing = np.full(len(vocabulary), -np.inf, dtype=np.float32)
-
-    def chances(prefix: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        log_probs = nothing.copy()
-        log_probs[vocabulary.index["x^{"[len(prefix) % 3]]] = 0.0
-        return log_probs
-
-    model = PrefixModel(chances, len(vocabulary))
-    grammar = GrammarConstraint(vocabulary)
-    found = greedy(model, "image 0", sos=SOS, eos=EOS, max_length=12, constraint=grammar)
-    # 5 tokens before the end the grammar takes over: another script would not fit.
-    assert " ".join(vocabulary.decode(found.tokens)) == "x ^ { x ^ { x x x } }"
-    assert np.isfinite(found.log_prob)
-    (best,) = beam_search(
-        model, "image 0", beams=3, sos=SOS, eos=EOS, max_length=12, constraint=grammar
-    )
-    assert best.finished
-    assert is_well_formed(vocabulary.decode(best.tokens))
-
-
 def broken_model(value: float, step: int) -> PrefixModel:
     """Returns `value` as one log-probability of one row in the given step."""
     sound = random_model(3, 6, sharpness=0.1)
@@ -480,7 +323,7 @@ def test_a_model_of_another_width_is_an_error() -> None:
         ({"length_penalty": float("nan")}, "length penalty >= 0"),
         ({"lag": 0.0}, "lag > 0"),
         ({"lag": float("nan")}, "lag > 0"),
-        ({"constraint": GrammarConstraint(VOCABULARY)}, "vocabulary of 15 tokens and the model"),
+        ({"constraint": GrammarConstraint(FORMULAS)}, "vocabulary of 15 tokens and the model"),
         (
             {"constraint": GrammarConstraint(SIX), "max_length": 1},
             "at least 2 tokens",
@@ -491,44 +334,3 @@ def test_arguments_that_make_no_sense_are_refused(options: dict[str, Any], messa
     arguments: dict[str, Any] = {"beams": 2, "sos": SOS, "eos": EOS, "max_length": 5} | options
     with pytest.raises(InputError, match=message):
         beam_search(random_model(0, 6), "image 0", **arguments)
-
-
-@pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("constrained", [False, True])
-def test_a_draft_changes_nothing_but_the_steps(seed: int, constrained: bool) -> None:
-    model = random_model(seed, len(SIX))
-    constraint = GrammarConstraint(SIX) if constrained else None
-    search = {"sos": SOS, "eos": EOS, "max_length": 12, "constraint": constraint}
-    plain = greedy(model, "image 0", **search)  # type: ignore[arg-type]
-    steps = len(model.rows)
-    right = plain.tokens
-    rng = np.random.default_rng(seed)
-    other = tuple(rng.integers(3, 6, 7).tolist())
-    drafts = [(), right, right[:2], (*right, 3), (*right[:1], 5, *right[1:]), other, other * 9]
-    for draft in drafts:
-        at_once = AtOnce(model)
-        found = greedy(at_once, "image 0", draft=draft, **search)  # type: ignore[arg-type]
-        assert found == plain
-        alike = 0
-        while alike < min(len(draft), len(right)) and draft[alike] == right[alike]:
-            alike += 1
-        assert at_once.nodes == ([min(len(draft) + 1, 12)] if draft else [])
-        # the tree says what comes after `<sos>` and after every token that is right
-        assert len(at_once.rows) == (max(steps - alike - 1, 0) if draft else steps)
-        assert at_once.resumed == (len(at_once.rows) > 0 and bool(draft))
-
-
-def test_a_model_that_reads_no_trees_leaves_a_draft_alone() -> None:
-    model = random_model(3, len(SIX))
-    search = {"sos": SOS, "eos": EOS, "max_length": 12}
-    plain = greedy(model, "image 0", **search)  # type: ignore[arg-type]
-    for each in (model, AtOnce(model, reads_trees=False)):
-        found = greedy(each, "image 0", draft=plain.tokens, **search)  # type: ignore[arg-type]
-        assert found == plain
-        assert len(each.rows) == len(plain.token_log_probs)
-
-
-def test_a_draft_that_is_too_long_to_be_read_at_once_is_left_alone() -> None:
-    at_once = AtOnce(random_model(3, len(SIX)))
-    greedy(at_once, "image 0", sos=SOS, eos=EOS, max_length=500, draft=(3,) * 450)
-    assert at_once.nodes == []
