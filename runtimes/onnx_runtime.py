@@ -11,7 +11,7 @@ from ..core.attention import coverage_states, on_all_cells
 from ..core.bundle import Bundle, Interface, Variant
 from ..core.errors import BundleError, RuntimeUnavailable
 from ..core.token_tree import TokenTree
-from .graph_memory import MASKED, compact_memories
+from .graph_memory import compact_memories
 from .graph_model import Watch, longest, states_of_nodes
 from .onnx_session import loaded_library, open_session
 from .onnx_state import Buffers, OrtMemory, OrtState, StatePart, places_of
@@ -96,10 +96,7 @@ class OnnxRuntimeModel:
             binding.bind_output(tensor.name, "cpu")
         self._run_encoder(binding)
         names = [spec.name for spec in self.interface.memory]
-        values = dict(zip(names, binding.get_outputs(), strict=True))
-        if len(images) == 1 and (memory := self._as_it_is(values)):
-            return [memory]
-        outputs = {name: value.numpy() for name, value in values.items()}
+        outputs = dict(zip(names, map(array_of, binding.get_outputs()), strict=True))
         return [
             OrtMemory(
                 {name: self.value(array) for name, array in found.arrays.items()},
@@ -108,26 +105,6 @@ class OnnxRuntimeModel:
             )
             for found in compact_memories(self.interface, outputs)
         ]
-
-    def _as_it_is(self, values: dict[str, Any]) -> OrtMemory | None:
-        """The memory of one image, of what the encoder gave, without a copy; None where there is a
-        masked cell to be left out of anything but the bias."""
-        bias, step = self.interface.memory_bias, self.interface.step
-        if not bias or step[bias].shape[1:] != ("cells",):
-            return None
-        masks = values[bias].numpy()
-        kept = masks[0] > MASKED
-        compact = masks[:, kept]
-        sizes: dict[str, int] = {}
-        for name, value in values.items():
-            for axis, size in zip(step[name].shape, value.shape(), strict=True):
-                if isinstance(axis, str):
-                    sizes[axis] = compact.shape[1] if axis == "cells" else size
-                    if name != bias and sizes[axis] != size:
-                        return None
-        every = compact.shape[1] == len(kept)
-        values = {**values, bias: self.value(np.ascontiguousarray(compact))}
-        return OrtMemory(values, sizes, None if every else kept) if compact.size else None
 
     def start(self, memory: OrtMemory, beams: int) -> OrtState:
         """The state before the first token: zeros, for `beams` hypotheses."""
@@ -252,7 +229,7 @@ class OnnxRuntimeModel:
             binding.bind_output(name, "cpu")
         self._run_tree(binding)
         nodes = dict(zip(names, binding.get_outputs(), strict=True))
-        log_probs = nodes[self.interface.log_probs].numpy().astype(np.float32, copy=False)
+        log_probs = array_of(nodes[self.interface.log_probs]).astype(np.float32, copy=False)
         return log_probs, nodes
 
     def resume(self, nodes: dict[str, Any], path: NDArray[np.int64], memory: OrtMemory) -> OrtState:
@@ -268,7 +245,7 @@ class OnnxRuntimeModel:
         state = buffers.state(slot=0, beams=1, position=steps)
         arrays = buffers.views(1).arrays[state.slot]
         for (each, axis), array in zip(states_of_nodes(self.interface), arrays, strict=True):
-            rows = nodes[each.output].numpy().take(path, axis)
+            rows = array_of(nodes[each.output]).take(path, axis)
             if each.length_axis is None:
                 array[...] = rows.sum(axis, keepdims=True)
             else:
@@ -303,3 +280,8 @@ class OnnxRuntimeModel:
     def value(self, array: NDArray[Any]) -> Any:
         """An ONNX Runtime value on the memory of `array`, which it keeps alive."""
         return self._ort.OrtValue.ortvalue_from_numpy(array)
+
+
+def array_of(value: Any) -> NDArray[Any]:
+    """What an ONNX Runtime value holds, where it lies; older releases can only copy it."""
+    return np.from_dlpack(value) if hasattr(value, "__dlpack__") else value.numpy()
