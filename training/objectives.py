@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -85,12 +85,16 @@ class AlignedCrossEntropy:
         alignment: -log of the attention on the token's own ink, mean over tokens with ink
         symbols: cross-entropy of the symbol whose ink lies in a cell, mean over inked cells
         mutual: `divergence` of what the two directions say of the same token; where it has a weight
+        distillation: `distance` from what a teacher expects; where there is one
 
     Attributes:
         label_smoothing: share of a target that is spread over all tokens.
         alignment, symbols: weights of the two auxiliary losses.
         mutual: weight of the part by which the directions learn from each other, as the decoders of
             ABM do (Bian et al., 2022, arXiv:2112.03603).
+        distillation: weight of the part by which it learns from a teacher (`inktex train
+            --teacher`).
+        temperature: by which the logits of both are divided for that.
         aligned_layers: decoder layers, from the last, that the alignment pulls.
     """
 
@@ -98,20 +102,36 @@ class AlignedCrossEntropy:
     alignment: float = 0.3
     symbols: float = 0.5
     mutual: float = added(0.0, before=0.0)
+    distillation: float = added(1.0, before=0.0)
+    temperature: float = added(1.0, before=1.0)
     aligned_layers: int = 3
 
-    def __call__(self, network: TransformerRecognizer, batch: Batch) -> Losses:
-        """Both directions in one pass; `network` has a symbol head."""
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise DataError(f"temperature must be above 0, found {self.temperature}")
+
+    def __call__(
+        self,
+        network: TransformerRecognizer,
+        batch: Batch,
+        teacher: Callable[[Batch], Tensor] | None = None,
+    ) -> Losses:
+        """Both directions in one pass; `network` has a symbol head.
+
+        Args:
+            teacher: to the logits of every token, as a `Teacher`; without one there is no
+                distillation.
+        """
         cells = network.inked_cells(batch.images, max(part.cells for part in batch.parts))
         memory = network.decoder.remember(cells.features, cells.places, cells.bias)
         logits, attentions = network.decoder.read(
             [batch.inputs[part.rows, :, : part.tokens] for part in batch.parts],
             memory.split([(part.images, part.cells) for part in batch.parts]),
         )
-        targets = [batch.targets[part.rows, :, : part.tokens] for part in batch.parts]
-        tokens = token_loss(
-            logits, torch.cat([each.flatten() for each in targets]), self.label_smoothing
+        targets = torch.cat(
+            [batch.targets[part.rows, :, : part.tokens].flatten() for part in batch.parts]
         )
+        tokens = token_loss(logits, targets, self.label_smoothing)
         inks = [_ink_of_part(batch, cells, part) for part in batch.parts]
         assert network.symbol_head is not None
         symbols = _symbol_loss(network.symbol_head(cells.features).float(), inks, batch)
@@ -130,6 +150,9 @@ class AlignedCrossEntropy:
         if self.mutual:
             parts["mutual"] = _mutual_loss(logits, batch)
             total = total + self.mutual * parts["mutual"]
+        if self.distillation and teacher is not None:
+            parts["distillation"] = distance(teacher(batch), logits, self.temperature, targets != 0)
+            total = total + self.distillation * parts["distillation"]
         return Losses(total, parts)
 
 
@@ -169,19 +192,29 @@ def alignment_loss(attentions: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
 def divergence(
     left: Tensor, right: Tensor, temperature: float = 1.0, known: Tensor | None = None
 ) -> Tensor:
-    """The mean of the two Kullback-Leibler divergences, times the square of the temperature, so
-    that gradients keep their size (Hinton, Vinyals and Dean, 2015, arXiv:1503.02531).
+    """The mean of the two distances, of left from right and of right from left."""
+    one, other = (distance(*pair, temperature, known) for pair in ((left, right), (right, left)))
+    return (one + other) / 2
+
+
+def distance(
+    told: Tensor, said: Tensor, temperature: float = 1.0, known: Tensor | None = None
+) -> Tensor:
+    """The Kullback-Leibler divergence KL(told || said), mean over tokens, times the square of the
+    temperature, so that gradients keep their size (Hinton, Vinyals and Dean, 2015,
+    arXiv:1503.02531).
 
     Args:
-        left, right: logits [tokens, vocabulary].
+        told, said: logits [tokens, vocabulary].
         known: bool [tokens], those that count; by default all.
     """
     if known is None:
-        known = torch.ones(len(left), dtype=torch.bool, device=left.device)
-    one, other = (functional.log_softmax(each / temperature, dim=1) for each in (left, right))
-    both = functional.kl_div(other, one, reduction="none", log_target=True)
-    both = (both + functional.kl_div(one, other, reduction="none", log_target=True)).sum(dim=1)
-    return temperature**2 * torch.where(known, both, 0.0).sum() / 2 / known.sum().clamp(min=1)
+        known = torch.ones(len(told), dtype=torch.bool, device=told.device)
+    wanted, found = (
+        functional.log_softmax(each.float() / temperature, dim=1) for each in (told, said)
+    )
+    each = functional.kl_div(found, wanted, reduction="none", log_target=True).sum(dim=1)
+    return temperature**2 * torch.where(known, each, 0.0).sum() / known.sum().clamp(min=1)
 
 
 def from_the_right(right: Tensor, mirror: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ _QAT = {"optimisation.learning_rate": "1e-4"}
 @click.option("--changed-data", is_flag=True, help="Resume though the data is not the same.")
 @click.option("--from", "source", type=_PATH, help="First weights: a checkpoint or a bundle.")
 @click.option("--encoder", type=_PATH, help="First weights of the encoder, by inktex pretrain.")
+@click.option("--teacher", type=_PATH, help="Learn from this recognizer: a checkpoint or a bundle.")
 @click.option("--freeze-encoder", is_flag=True, help="Leave the encoder as it starts.")
 @click.option("--qat", is_flag=True, help="Learn to be quantised to INT8; with --from.")
 @share_option
@@ -56,6 +57,7 @@ def train(
     changed_data: bool,
     source: Path | None,
     encoder: Path | None,
+    teacher: Path | None,
     freeze_encoder: bool,
     qat: bool,
     share: float,
@@ -80,6 +82,7 @@ def train(
       inktex train train.inkset --budget 40epochs --set optimisation.accumulate=4
       inktex train own.inkset --budget 30m -o runs/own --from my-bundle --freeze-encoder
       inktex train train.inkset --budget 60m -o runs/qat --qat --from runs/edge/last.safetensors
+      inktex train train.inkset --budget 150m --teacher my-bundle --set model.layers=2
       torchrun --nproc-per-node 2 -m inktex.core.cli train train.inkset --budget 2h
     """
     restart_keeping_memory()
@@ -150,6 +153,7 @@ def train(
         changed_data=changed_data,
         source=weights,
         encoder=encoder,
+        teacher=load_source(teacher) if teacher else None,
         vocabulary=read_vocabulary(vocabulary) if vocabulary else None,
         devices=devices,
         accelerator=accelerator,

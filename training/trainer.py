@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +24,13 @@ from .checkpoint import Checkpoint
 from .inkset import Expression, fingerprint
 from .interruption import Interruption
 from .norm_statistics import measure_norms
+from .objectives import AlignedCrossEntropy
 from .precision import with_precision
 from .pretrained_encoder import load_encoder
 from .processes import Processes, say
 from .recipe import Optimisation, Recipe
 from .stream import TrainingStream
+from .teacher import Teacher
 from .training_module import StreamDataset, TrainingModule, loader
 from .warm_start import Source, grown, transfer
 
@@ -47,6 +49,7 @@ def train(
     changed_data: bool = False,
     source: Source | None = None,
     encoder: Path | None = None,
+    teacher: Source | None = None,
     vocabulary: Vocabulary | None = None,
     devices: int | None = None,
     accelerator: str = "auto",
@@ -62,6 +65,7 @@ def train(
         changed_data: whether the resumed training may see other data than before.
         source: the first weights are taken from here, as far as they fit; all else is new.
         encoder: a file of `inktex pretrain`; the encoder starts from it.
+        teacher: a recognizer to learn from; to be given again to resume.
         vocabulary: what can be written; by default the tokens of `source` and of the captions.
         devices: processes on this machine, each of which takes its own batches; by default those
             that `torchrun` started, or one.
@@ -78,7 +82,8 @@ def train(
             the data is not that of the training to resume, or the log cannot be written.
         VocabularyError: a caption has a token that is not in the vocabulary.
         CheckpointError: the checkpoint to resume from has nothing left to do, nothing fits of the
-            weights to start from, or a checkpoint cannot be written.
+            weights to start from, the teacher is none for this recipe, or a checkpoint cannot be
+            written.
         KeyboardInterrupt: Ctrl-C, once the checkpoint is written.
     """
     watch = watch or Watch()
@@ -87,10 +92,12 @@ def train(
     settings = recipe.optimisation
     provenance: dict[str, Any] = _provenance(train_expressions, validation_expressions)
     provenance["made"] = {"command": command_line(), "hardware": _hardware(accelerator)}
-    if source:
-        provenance["source"] = {"recipe": source.recipe.name, **source.provenance}
-    elif resume and "source" in resume.provenance:
-        provenance["source"] = resume.provenance["source"]
+    for role, given in (("source", source), ("teacher", teacher)):
+        if given:
+            provenance[role] = {"recipe": given.recipe.name, **given.provenance}
+        elif resume and role in resume.provenance:
+            provenance[role] = resume.provenance[role]
+    _check_taught(recipe, teacher, provenance)
     if resume:
         resume.check_resumable()
         if not changed_data:
@@ -103,6 +110,7 @@ def train(
             "expected expressions to validate on, found none; leave patience out, or hold some "
             "out with --set validation_share=0.05"
         )
+    taught = Teacher.of(teacher, recipe, vocabulary) if teacher else None
     torch.set_flush_denormal(True)
     lightning.seed_everything(recipe.seed, verbose=False)
     stream = TrainingStream(
@@ -121,7 +129,7 @@ def train(
     steps_per_epoch = max(batches // (processes.count * settings.accumulate), 1)
     if resume:
         _check_unfinished(resume, budget, steps_per_epoch, watch)
-    module = TrainingModule(recipe, vocabulary)
+    module = TrainingModule(recipe, vocabulary, taught)
     _warm(module, recipe, vocabulary, stream, source, encoder)
     folder.mkdir(parents=True, exist_ok=True)
     say(f"{_step_size(settings, processes)}; {settings.precision}")
@@ -206,6 +214,25 @@ def _vocabulary(
         return given
     captions = [each.caption for each in expressions]
     return grown(source.vocabulary, captions) if source else Vocabulary.from_captions(captions)
+
+
+def _check_taught(recipe: Recipe, teacher: Source | None, provenance: Mapping[str, Any]) -> None:
+    if not teacher:
+        if "teacher" in provenance:
+            raise CheckpointError(
+                "expected the teacher that the training to resume has learnt from, of recipe "
+                f"{provenance['teacher'].get('recipe')!r}, found none; name it with --teacher"
+            )
+        return
+    if not isinstance(recipe.objective, AlignedCrossEntropy):
+        raise CheckpointError(
+            f"--teacher: expected a recipe that can learn from one (edge), found {recipe.name!r}"
+        )
+    if not recipe.objective.distillation:
+        raise CheckpointError(
+            "--teacher: expected a weight for what it says, found objective.distillation 0; give "
+            "it one, or leave --teacher out"
+        )
 
 
 def _provenance(

@@ -16,6 +16,7 @@ from .fake_quantization import make_quantization_aware
 from .optimisation import MovingAverage, optimizer_of
 from .recipe import Recipe
 from .stream import TrainingStream
+from .teacher import Teacher
 
 
 class StreamDataset(IterableDataset[tuple[int, Batch]]):
@@ -64,12 +65,18 @@ def _leave_interruptions(worker: int) -> None:
 class TrainingModule(lightning.LightningModule):
     """Network, averaged network and optimiser.
 
+    Args:
+        teacher: whom the objective asks, too.
+
     Attributes:
         losses: parts of the objective by name, of the last batch, on its device.
     """
 
-    def __init__(self, recipe: Recipe, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, recipe: Recipe, vocabulary: Vocabulary, teacher: Teacher | None = None
+    ) -> None:
         super().__init__()
+        self.teacher = teacher
         self.settings = recipe.optimisation
         self.network = recipe.model.build(vocabulary)
         self.objective = recipe.objective
@@ -85,12 +92,15 @@ class TrainingModule(lightning.LightningModule):
         if self.settings.freeze_encoder:
             # its norms and its dropout, too
             self.network.get_submodule("encoder").eval()
+        if self.teacher:
+            self.teacher = self.teacher.to(self.device)
 
     def training_step(self, item: tuple[int, Batch]) -> Tensor:
         """(epoch, compact batch) -> the weighted loss"""
         batch = item[1].expanded()
-        images = batch.images.to(memory_format=torch.channels_last)
-        total, parts = self.objective(self.network, batch._replace(images=images))
+        batch = batch._replace(images=batch.images.to(memory_format=torch.channels_last))
+        taught = {"teacher": self.teacher} if self.teacher else {}
+        total, parts = self.objective(self.network, batch, **taught)
         # numbers only where they are asked for: each makes the processor wait for the accelerator
         self.losses = {name: value.detach() for name, value in parts.items()}
         return total

@@ -89,6 +89,7 @@ def test_a_recognizer_is_trained_resumed_and_evaluated(inkset: Path, tmp_path: P
         (["--budget", "1m", "--patience", "-1"], "Invalid value for '--patience'"),
         (["--budget", "1m", "--from", "none.safetensors"], "expected a checkpoint"),
         (["--budget", "1m", "--from", "."], "expected a bundle"),
+        (["--budget", "1m", "--teacher", "none.safetensors"], "expected a checkpoint"),
         (["--budget", "1m", "--freeze-encoder"], "add --from or --encoder"),
         (["--budget", "1m", "--qat"], "name it with --from"),
         (["--budget", "1m", "--set", "model.head=3"], "expected one of"),
