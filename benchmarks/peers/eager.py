@@ -1,10 +1,10 @@
-"""The plain PyTorch model of a recipe, run as published code runs it.
+"""The plain PyTorch model of a recipe, or of CoMER, run as published code runs it.
 
 Eager PyTorch in float32, the memory tiled over the beams, and nothing carried from step to step
 that published code does not carry:
 
-- transformers (`edge`, `mask_and_match`) re-feed the whole prefix in every step, through all layers
-  and project the memory again, for every beam, as CoMER does (Zhao and Gao, 2022,
+- transformers (`edge`, `mask_and_match`, `comer`) re-feed the whole prefix in every step, through
+  all layers and project the memory again, for every beam, as CoMER does (Zhao and Gao, 2022,
   arXiv:2207.04410);
 - recurrent decoders (`coverage`, `abm`) carry hidden state and coverage, and in every step make
   the keys and run the coverage convolutions layer by layer, as ABM does (Bian et al., 2022,
@@ -22,18 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.manifest import Preprocessing
+from ...core.rendering import CANONICAL, Rendering
 from ...core.vocabulary import Vocabulary
 from ..formulas import Formula
 from ..profiler.contender import Configuration, Reader, Reading
 from .step_reading import StepReader, seen_at
 
 if TYPE_CHECKING:
-    from ...training.recipe import Recipe
     from ...training.recognizer import Recognizer
     from ...training.recurrent_recognizer import RecurrentRecognizer
-    from ...training.transformer_recognizer import TransformerRecognizer
+    from .prefix_network import PrefixNetwork
 
 RUNTIME = "PyTorch eager"
+COMER = "comer"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class EagerPeer:
     """A recipe's network in eager PyTorch.
 
     Attributes:
-        recipe: by name.
+        recipe: by name, or `COMER`, of which there are no weights here.
         weights: a checkpoint; None for random weights, seeded.
         vocabulary, preprocessing: of the bundle that it is compared with; the former is used where
             there is no checkpoint, of the latter all but the scale.
@@ -69,11 +70,11 @@ class EagerPeer:
         part share it."""
         import torch
 
-        network, vocabulary, recipe = self._network()
+        network, vocabulary, rendering = self._network()
         read = StepReader(
             stepwise(network),
             vocabulary,
-            seen_at(self.preprocessing, recipe.rendering),
+            seen_at(self.preprocessing, rendering),
             beams=self.beams,
             max_length=network.max_length,
             forced=not self.trained,
@@ -85,43 +86,59 @@ class EagerPeer:
 
         return reader
 
-    def _network(self) -> tuple[Recognizer, Vocabulary, Recipe]:
-        import torch
-
+    def _network(self) -> tuple[Recognizer | PrefixNetwork, Vocabulary, Rendering]:
         from ...training.checkpoint import Checkpoint
-        from ...training.recipes import named
 
         if self.weights is not None:
             checkpoint = Checkpoint.load(self.weights)
-            return checkpoint.trained_network(), checkpoint.vocabulary, checkpoint.recipe
-        recipe = named(self.recipe)
-        torch.manual_seed(0)
-        return recipe.model.build(self.vocabulary).eval(), self.vocabulary, recipe
+            recipe = checkpoint.recipe
+            return checkpoint.trained_network(), checkpoint.vocabulary, recipe.rendering
+        network, rendering = untrained(self.recipe, self.vocabulary)
+        return network, self.vocabulary, rendering
 
 
-def stepwise(network: Recognizer) -> PrefixModel | RecurrentModel:
+def untrained(name: str, vocabulary: Vocabulary) -> tuple[Recognizer | PrefixNetwork, Rendering]:
+    """A recipe's network, or CoMER, with random weights, seeded; and how large it sees a formula.
+
+    Raises:
+        DataError: there is no such recipe.
+    """
+    import torch
+
+    from ...training.recipes import named
+    from .comer import Comer
+
+    torch.manual_seed(0)
+    if name == COMER:
+        return Comer(len(vocabulary)).eval(), CANONICAL
+    recipe = named(name)
+    return recipe.model.build(vocabulary).eval(), recipe.rendering
+
+
+def stepwise(network: Recognizer | PrefixNetwork) -> PrefixModel | RecurrentModel:
     """A network as published code runs it; the network is changed by this."""
-    from ...training.transformer_recognizer import TransformerRecognizer
+    from ...training.recurrent_recognizer import RecurrentRecognizer
+    from .prefix_network import prefix_network
 
-    if isinstance(network, TransformerRecognizer):
-        return PrefixModel(network)
-    return RecurrentModel(network)
+    if isinstance(network, RecurrentRecognizer):
+        return RecurrentModel(network)
+    return PrefixModel(prefix_network(network))
 
 
 class PrefixModel:
-    """A `StepModel` of a transformer that begins anew in every step. Its memory are the features of
-    all cells, its state the prefix, [beams, steps]."""
+    """A `StepModel` of a transformer that begins anew in every step. Its memory is what its encoder
+    gives, its state the prefix, [beams, steps]."""
 
-    def __init__(self, network: TransformerRecognizer) -> None:
+    def __init__(self, network: PrefixNetwork) -> None:
         self._network = network
-        self.vocabulary_size = len(network.decoder.embedding.weight)
+        self.vocabulary_size = network.vocabulary_size
 
     def encode(self, images: NDArray[np.float32]) -> list[Any]:
-        """images [b, 1, h, w] -> cells, one an image"""
+        """images [b, 1, h, w] -> memories, one an image"""
         import torch
 
         with torch.inference_mode():
-            return [self._network.all_cells(image[None]) for image in torch.from_numpy(images)]
+            return [self._network.encode(image[None]) for image in torch.from_numpy(images)]
 
     def start(self, memory: Any, beams: int) -> Any:
         """Nothing is written."""
@@ -132,16 +149,13 @@ class PrefixModel:
     def step(
         self, tokens: NDArray[np.int64], memory: Any, state: Any
     ) -> tuple[NDArray[np.float32], Any]:
-        """The whole decoder over the whole prefix."""
+        """The whole decoder over the whole prefix, the memory repeated for every beam."""
         import torch
 
         prefix = torch.cat([state, torch.from_numpy(tokens)[:, None]], dim=1)
-        decoder, beams = self._network.decoder, len(prefix)
         with torch.inference_mode():
-            features, places, bias, _ = memory
-            tiled = decoder.remember(features.repeat(beams, 1, 1), places, bias.repeat(beams, 1))
-            logits, _ = decoder(prefix, tiled)
-            log_probs = torch.log_softmax(logits[:, -1], dim=-1)
+            tiled = [each.repeat(len(prefix), *[1] * (each.ndim - 1)) for each in memory]
+            log_probs = torch.log_softmax(self._network.read(prefix, *tiled)[:, -1], dim=-1)
         return log_probs.numpy(), prefix
 
     def reorder(self, state: Any, order: NDArray[np.int64]) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...core.bundle import Bundle
 from ...core.errors import DataError
 from ..profiler.contender import Contender
-from .eager import EagerPeer
+from .eager import COMER, EagerPeer
 from .onnx_pair import OnnxPair
 from .packages import PACKAGES, PackagePeer
 
@@ -49,7 +49,12 @@ def peer_of(text: str, bundle: Bundle, random_weights: bool) -> Contender:
     weights = Path(values["from"]) if "from" in values else None
     vocabulary, preprocessing = bundle.manifest.vocabulary, bundle.manifest.preprocessing
     beams, threads = numbers["beam"], numbers["threads"]
-    if name in RECIPES:
+    if name == COMER and (weights or not random_weights):
+        raise DataError(
+            f"--peer {text}: expected no weights, as the published ones are read by their own code "
+            "alone; leave from= out, and say --random-weights"
+        )
+    if name in (*RECIPES, COMER):
         if weights is None and not random_weights:
             raise DataError(
                 f"--peer {text}: expected weights (from=CHECKPOINT), found none; where only the "
@@ -66,5 +71,5 @@ def peer_of(text: str, bundle: Bundle, random_weights: bool) -> Contender:
         return OnnxPair(weights, vocabulary, preprocessing, precision, trained, beams, threads)
     if name in PACKAGES:
         return PackagePeer(name, weights, threads)
-    known = ", ".join((*RECIPES, PAIR, *PACKAGES))
+    known = ", ".join((*RECIPES, COMER, PAIR, *PACKAGES))
     raise DataError(f"--peer {text}: expected one of {known}, found {name!r}")

@@ -1,8 +1,9 @@
-"""A transformer of a recipe as a pair of graphs that re-feeds its prefix, for `OnnxPair`."""
+"""A transformer as a pair of graphs that re-feeds its prefix, for `OnnxPair`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,10 @@ from .onnx_pair import DECODER, ENCODER, LONGEST, VOCABULARY
 
 if TYPE_CHECKING:
     from ...training.recognizer import Recognizer
+    from .prefix_network import PrefixNetwork
 
 
-def pair_graphs(network: Recognizer, vocabulary: Vocabulary) -> dict[str, bytes]:
+def pair_graphs(network: Recognizer | PrefixNetwork, vocabulary: Vocabulary) -> dict[str, bytes]:
     """The two graphs, in float32, by the names of their files.
 
     Raises:
@@ -26,63 +28,44 @@ def pair_graphs(network: Recognizer, vocabulary: Vocabulary) -> dict[str, bytes]
     from torch import Tensor, nn
 
     from ...export.to_onnx import to_onnx
-    from ...training.transformer_recognizer import TransformerRecognizer
+    from .prefix_network import prefix_network
 
-    if not isinstance(network, TransformerRecognizer):
-        raise DataError(
-            "expected a transformer, which can re-feed its prefix, found a recurrent decoder; take "
-            "mask_and_match or edge"
-        )
-    whole = network
+    whole = prefix_network(network)
 
     class Encoder(nn.Module):
-        """Images to the features of all cells."""
+        """Images to what the decoder looks at."""
 
         def __init__(self) -> None:
             super().__init__()
             self.network = whole
 
         def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-            cells = self.network.all_cells(images)
-            return cells.features, cells.places, cells.bias
+            return self.network.encode(images)
 
     class Decoder(nn.Module):
         """The prefix to the logits of the next tokens."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.decoder = whole.decoder
+            self.network = whole
 
-        def forward(
-            self, tokens: Tensor, features: Tensor, places: Tensor, bias: Tensor
-        ) -> tuple[Tensor, ...]:
-            logits, _ = self.decoder(tokens, self.decoder.remember(features, places, bias))
-            return (logits[:, -1],)
+        def forward(self, tokens: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
+            return (self.network.read(tokens, *memory)[:, -1],)
 
-    width = whole.decoder.embedding.embedding_dim
     images = TensorSpec("images", "float32", (1, 1, "height", "width"))
     tokens = TensorSpec("tokens", "int64", ("beams", "steps"))
     logits = TensorSpec("logits", "float32", ("beams", len(vocabulary)))
-
-    def memory(rows: int | str) -> tuple[TensorSpec, ...]:
-        return (
-            TensorSpec("features", "float32", (rows, "cells", width)),
-            TensorSpec("places", "float32", (rows, "cells", width)),
-            TensorSpec("bias", "float32", (rows, "cells")),
-        )
-
-    examples = {
-        "images": torch.rand(1, 1, 48, 80),
-        "tokens": torch.ones(3, 7, dtype=torch.int64),
-        "features": torch.rand(3, 5, width),
-        "places": torch.rand(3, 5, width),
-        "bias": torch.zeros(3, 5),
-    }
+    tiled = tuple(replace(each, shape=("beams", *each.shape[1:])) for each in whole.memory)
+    image = torch.rand(1, 1, 48, 80)
+    with torch.inference_mode():
+        memory = [each.expand(3, *each.shape[1:]).clone() for each in whole.encode(image)]
+    examples = {"images": image, "tokens": torch.ones(3, 7, dtype=torch.int64)}
+    examples |= {spec.name: each for spec, each in zip(tiled, memory, strict=True)}
     graphs = {
-        ENCODER: to_onnx(Encoder(), examples, GraphSpec((images,), memory(1))),
-        DECODER: to_onnx(Decoder(), examples, GraphSpec((tokens, *memory("beams")), (logits,))),
+        ENCODER: to_onnx(Encoder(), examples, GraphSpec((images,), whole.memory)),
+        DECODER: to_onnx(Decoder(), examples, GraphSpec((tokens, *tiled), (logits,))),
     }
-    graphs[DECODER].metadata_props.add(key=LONGEST, value=str(network.max_length))
+    graphs[DECODER].metadata_props.add(key=LONGEST, value=str(whole.max_length))
     return {name: graph.SerializeToString() for name, graph in graphs.items()}
 
 

@@ -256,7 +256,7 @@ def page(profile: Path, output: Path, plots: Path | None) -> None:
 
 
 @bench.command()
-@click.argument("model", metavar="RECIPE|CHECKPOINT")
+@click.argument("model", metavar="RECIPE|comer|CHECKPOINT")
 @click.option(
     "-o", "--output", type=_PATH, required=True, metavar="FOLDER", help="Where the pair goes."
 )
@@ -265,25 +265,24 @@ def pair(model: str, output: Path, int8: bool) -> None:
     """Write a transformer as two ONNX graphs whose decoder takes the whole prefix in every step,
     for `--peer pair,from=FOLDER`: what exported CoMER models are like.
 
-    A recipe's name gives random weights and the tokens of the bundle that comes with inktex.
+    The name of a recipe, or comer, which is that network at its published size, gives random
+    weights and the tokens of the bundle that comes with inktex.
 
     \b
     Examples:
-      inktex bench pair mask_and_match -o runs/comer-like --int8
-      inktex bench --peer pair,from=runs/comer-like,precision=int8 --random-weights
+      inktex bench pair comer -o runs/comer --int8
+      inktex bench --peer pair,from=runs/comer,precision=int8 --random-weights
     """
-    import torch
-
     from ...core.bundle import Bundle
     from ...runtimes import DEFAULT_BUNDLE
     from ...training.checkpoint import Checkpoint
-    from ...training.recipes import RECIPES
+    from ..peers.eager import COMER, untrained
+    from ..peers.naming import RECIPES
     from ..peers.pair_export import pair_graphs, write_pair
 
-    if model in RECIPES:
+    if model in (*RECIPES, COMER):
         vocabulary = Bundle.open(DEFAULT_BUNDLE).manifest.vocabulary
-        torch.manual_seed(0)
-        network = RECIPES[model]().model.build(vocabulary).eval()
+        network, _ = untrained(model, vocabulary)
     else:
         checkpoint = Checkpoint.load(Path(model))
         vocabulary, network = checkpoint.vocabulary, checkpoint.trained_network()
