@@ -15,7 +15,8 @@ A study is a JSON file:
 
 `settings` are those of `--set`, the outer ones of every training; `share` is the part of the budget
 that one of them gets, all of it by default; `labels` the part of the data that an arm learns from;
-`encoder` the pre-training that it starts from.
+`encoder` the pre-training that it starts from. `from` and `teacher` are those of `inktex train`: a
+checkpoint, a bundle, or "default".
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Arm:
     share: float = 1.0
     labels: float = 1.0
     encoder: str | None = None
+    start: str | None = None
+    teacher: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,10 @@ class Study:
                     _settings(each),
                     _share(each, "share"),
                     _share(each, "labels"),
-                    each.text("encoder") if "encoder" in each.content else None,
+                    *(
+                        each.text(key) if key in each.content else None
+                        for key in ("encoder", "from", "teacher")
+                    ),
                 )
                 for name, each in fields.named("arms").items()
             ),
@@ -274,6 +280,8 @@ class Studying:
         command += ["--validate-every", "30m"]
         if isinstance(part, Arm) and part.labels < 1:
             command += ["--share", str(part.labels)]
+        if isinstance(part, Arm) and part.teacher is not None:
+            command += ["--teacher", part.teacher]
         last = self.last(part)
         if last.exists():
             loaded = Checkpoint.load(last) if arm else PretrainedEncoder.load(last)
@@ -286,6 +294,8 @@ class Studying:
         if isinstance(part, Arm) and part.encoder is not None:
             encoder = next(each for each in self.study.pretraining if each.name == part.encoder)
             command += ["--encoder", str(self.last(encoder))]
+        if isinstance(part, Arm) and part.start is not None:
+            command += ["--from", part.start]
         return command
 
     def place(self, name: str) -> Path:

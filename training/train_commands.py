@@ -29,9 +29,11 @@ _QAT = {"optimisation.learning_rate": "1e-4"}
 @settings_option
 @click.option("--resume", type=_PATH, help="Go on from this checkpoint, exactly.")
 @click.option("--changed-data", is_flag=True, help="Resume though the data is not the same.")
-@click.option("--from", "source", type=_PATH, help="First weights: a checkpoint or a bundle.")
+@click.option(
+    "--from", "source", type=_PATH, help="First weights: a checkpoint, a bundle, default."
+)
 @click.option("--encoder", type=_PATH, help="First weights of the encoder, by inktex pretrain.")
-@click.option("--teacher", type=_PATH, help="Learn from this recognizer: a checkpoint or a bundle.")
+@click.option("--teacher", type=_PATH, help="Learn from this one: checkpoint, bundle, default.")
 @click.option("--freeze-encoder", is_flag=True, help="Leave the encoder as it starts.")
 @click.option("--qat", is_flag=True, help="Learn to be quantised to INT8; with --from.")
 @share_option
@@ -80,9 +82,9 @@ def train(
       inktex train train.inkset --budget 150m -o runs/edge
       inktex train train.inkset --budget 150m -o runs/edge --resume runs/edge/last.safetensors
       inktex train train.inkset --budget 40epochs --set optimisation.accumulate=4
-      inktex train own.inkset --budget 30m -o runs/own --from my-bundle --freeze-encoder
+      inktex train own.inkset --budget 30m -o runs/own --from default --freeze-encoder
       inktex train train.inkset --budget 60m -o runs/qat --qat --from runs/edge/last.safetensors
-      inktex train train.inkset --budget 150m --teacher my-bundle --set model.layers=2
+      inktex train train.inkset --budget 150m --teacher default --set model.layers=2
       torchrun --nproc-per-node 2 -m inktex.core.cli train train.inkset --budget 2h
     """
     restart_keeping_memory()

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..core.bundle import Bundle
 from ..core.errors import CheckpointError
 from ..core.vocabulary import Vocabulary
+from ..runtimes import DEFAULT_BUNDLE
 from .checkpoint import Checkpoint
 from .recipe import ModelSettings, Recipe
 from .recognizer import Recognizer
@@ -67,7 +68,8 @@ class Transfer:
 
 
 def load_source(path: Path) -> Source:
-    """The weights of a checkpoint (a file) or of a bundle (a folder).
+    """The weights of a checkpoint (a file) or of a bundle (a folder); "default" is the bundle that
+    comes with inktex, where there is nothing else of that name.
 
     Raises:
         CheckpointError: the file is not a checkpoint, or the bundle's weights cannot be told.
@@ -75,6 +77,8 @@ def load_source(path: Path) -> Source:
         ParityError: the network that was made of the bundle does not compute what it computes.
         RuntimeUnavailable: the package `onnx`, which bundles need, is not installed.
     """
+    if path == Path("default") and not path.exists():
+        path = DEFAULT_BUNDLE
     if path.is_dir():
         from .bundle_weights import bundle_source
 

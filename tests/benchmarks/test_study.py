@@ -42,6 +42,7 @@ def test_a_study_is_read(tmp_path: Path) -> None:
         arms={
             "plain": {"recipe": "coverage", "settings": {"model.coverage": False}},
             "few labels": {"recipe": "mask_and_match", "encoder": "first", "labels": 0.1},
+            "taught": {"recipe": "edge", "from": "a", "teacher": "default"},
         },
     )
     assert Study.read(str(path)) == Study(
@@ -51,6 +52,7 @@ def test_a_study_is_read(tmp_path: Path) -> None:
         (
             Arm("plain", "coverage", {"model.coverage": "false"}),
             Arm("few labels", "mask_and_match", {}, 1.0, 0.1, "first"),
+            Arm("taught", "edge", start="a", teacher="default"),
         ),
     )
 
@@ -101,6 +103,20 @@ def test_it_goes_on_where_it_was_left(tmp_path: Path) -> None:
     done = replace(left, progress=replace(left.progress, steps=10))
     done.save(studying.last(arm))
     assert studying.command(arm) == []
+
+
+def test_where_an_arm_starts_and_who_teaches_it(tmp_path: Path) -> None:
+    arm = Arm("one", "edge", start="bundle", teacher="default")
+    studying = Studying(Study("9steps", {}, (), (arm,)), Path("x.inkset"), [], tmp_path)
+    assert studying.command(arm)[-6:] == [
+        *("--teacher", "default", "--recipe", "edge", "--from", "bundle")
+    ]
+    (tmp_path / "one").mkdir()
+    synthetic.checkpoint().save(studying.last(arm))
+    # a training that goes on keeps its weights, but wants its teacher back
+    assert studying.command(arm)[-4:] == [
+        *("--teacher", "default", "--resume", str(studying.last(arm)))
+    ]
 
 
 def test_epochs_are_no_budget_for_all_arms(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from inktex.core.bundle import Bundle
 from inktex.core.errors import BundleError, CheckpointError
 from inktex.core.vocabulary import Vocabulary
+from inktex.runtimes import DEFAULT_BUNDLE
 from inktex.training.recipes import RECIPES, named
 from inktex.training.warm_start import Source, Transfer, grown, load_source, token_axes, transfer
 
@@ -127,3 +128,23 @@ def test_a_source_is_a_checkpoint_or_a_bundle(
         load_source(tmp_path)
     with pytest.raises(CheckpointError, match="found no file"):
         load_source(tmp_path / "none")
+
+
+def test_the_bundle_that_comes_with_inktex_goes_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless something else does."""
+    opened: list[Path] = []
+
+    def fail(path: Path) -> Bundle:
+        opened.append(path)
+        raise BundleError("none")
+
+    monkeypatch.setattr(Bundle, "open", fail)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError):
+        load_source(Path("default"))
+    (tmp_path / "default").mkdir()
+    with pytest.raises(BundleError):
+        load_source(Path("default"))
+    assert opened == [DEFAULT_BUNDLE, Path("default")]
