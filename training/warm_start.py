@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +116,9 @@ def transfer(
     """Copy weights into a network, as far as they fit.
 
     What has a row for every token (embedding, classifier, symbol head) is matched by the tokens,
-    so that the vocabularies may differ; what the source does not have keeps its fresh weights.
+    so that the vocabularies may differ; of what has rows for every layer of a decoder (projections
+    of the memory), those of the layers that both have are taken; what the source does not have
+    keeps its fresh weights.
 
     Args:
         network: that `model` has built for `vocabulary`.
@@ -125,6 +128,7 @@ def transfer(
     """
     mine: dict[str, Tensor] = dict(network.state_dict())
     axes = token_axes(model, vocabulary)
+    layered = layer_axes(model, vocabulary)
     known = [token for token in vocabulary.tokens if token in source.vocabulary]
     here = torch.tensor([vocabulary.index[token] for token in known])
     there = torch.tensor([source.vocabulary.index[token] for token in known])
@@ -132,6 +136,9 @@ def transfer(
     fitting = 0
     for name, tensor in mine.items():
         other = source.tensors.get(name)
+        if other is not None and name in layered and other.ndim == tensor.ndim:
+            common = min(each.shape[layered[name]] for each in (tensor, other))
+            tensor, other = (each.narrow(layered[name], 0, common) for each in (tensor, other))
         wanted = list(tensor.shape)
         axis = axes.get(name)
         if axis is not None:
@@ -165,8 +172,25 @@ def token_axes(model: ModelSettings, vocabulary: Vocabulary) -> dict[str, int]:
     Found by building the network, without memory for its weights, once more with one more token.
     """
     longer = Vocabulary((*vocabulary.tokens, "<one more>"))
+    return _growing(model, vocabulary, model, longer)
+
+
+def layer_axes(model: ModelSettings, vocabulary: Vocabulary) -> dict[str, int]:
+    """The axis along which a tensor has entries for every layer of the decoder, one layer after the
+    other, by name; for those that do."""
+    layers = getattr(model, "layers", None)
+    if not isinstance(layers, int):  # of a recurrent recognizer they are the encoder's, by stage
+        return {}
+    deeper: Any = dataclasses.replace(model, layers=layers + 1)  # type: ignore[type-var]
+    return _growing(model, vocabulary, deeper, vocabulary)
+
+
+def _growing(
+    model: ModelSettings, vocabulary: Vocabulary, larger: ModelSettings, longer: Vocabulary
+) -> dict[str, int]:
     with torch.device("meta"):
-        one, other = (model.build(each).state_dict() for each in (vocabulary, longer))
+        one = model.build(vocabulary).state_dict()
+        other = larger.build(longer).state_dict()
     return {
         name: axis
         for name, tensor in one.items()

@@ -12,7 +12,15 @@ from inktex.core.errors import BundleError, CheckpointError
 from inktex.core.vocabulary import Vocabulary
 from inktex.runtimes import DEFAULT_BUNDLE
 from inktex.training.recipes import RECIPES, named
-from inktex.training.warm_start import Source, Transfer, grown, load_source, token_axes, transfer
+from inktex.training.warm_start import (
+    Source,
+    Transfer,
+    grown,
+    layer_axes,
+    load_source,
+    token_axes,
+    transfer,
+)
 
 from . import synthetic
 from .recurrent import recipe as recurrent_recipe
@@ -77,13 +85,43 @@ def test_what_has_another_shape_stays_fresh_and_is_told() -> None:
     )
     assert "decoder.layers.0.self_qkv.weight" not in done.fresh
     told = str(done)
-    assert told.startswith(f"took {done.count} tensors over from edge; new: decoder.memory_keys")
+    assert told.startswith(
+        f"took {done.count} tensors over from edge; new: decoder.layers.0.feed_in"
+    )
     assert told.endswith(f" and {len(done.fresh) - 8} more")
     assert "\n" not in told
     assert str(Transfer("edge", 3, (), ())) == "took 3 tensors over from edge"
     assert str(Transfer("abm", 3, ("a.b",), ("\\Pi", "x"))) == (
         "took 3 tensors over from abm; new: a.b; new tokens: \\Pi, x"
     )
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_decoder_of_other_layers_takes_those_that_both_have(layers: int) -> None:
+    """Those of the memory's projections, too, which are one tensor for all layers."""
+    weights, done = fresh(synthetic.vocabulary(), layers=str(layers))
+    common, given = min(layers, 2) * 16, source().tensors
+    for name in ("memory_keys.weight", "memory_keys.bias", "memory_places.weight"):
+        name = f"decoder.{name}"
+        assert len(weights[name]) == layers * 16
+        assert torch.equal(weights[name][:common], given[name][:common])
+        assert torch.equal(weights[name][common:], weights[f"before.{name}"][common:])
+    assert torch.equal(
+        weights["decoder.layers.0.self_qkv.weight"], given["decoder.layers.0.self_qkv.weight"]
+    )
+    assert all(name.startswith("decoder.layers.2.") for name in done.fresh)
+    assert bool(done.fresh) == (layers > 2)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_has_rows_for_every_layer_is_found(name: str) -> None:
+    axes = layer_axes(named(name).model, Vocabulary.from_captions([["x"]]))
+    projections = [f"decoder.memory_{each}" for each in ("keys", "values", "places")]
+    if name in ("edge", "mask_and_match"):
+        assert set(axes.values()) == {0}
+        assert {each.rpartition(".")[0] for each in axes} == set(projections)
+    else:
+        assert not axes
 
 
 def test_another_architecture_is_refused() -> None:
