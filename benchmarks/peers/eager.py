@@ -29,9 +29,9 @@ from ..profiler.contender import Configuration, Reader, Reading
 from .step_reading import StepReader, seen_at
 
 if TYPE_CHECKING:
+    from ...training.prefix_network import PrefixNetwork
     from ...training.recognizer import Recognizer
     from ...training.recurrent_recognizer import RecurrentRecognizer
-    from .prefix_network import PrefixNetwork
 
 RUNTIME = "PyTorch eager"
 COMER = "comer"
@@ -105,8 +105,8 @@ def untrained(name: str, vocabulary: Vocabulary) -> tuple[Recognizer | PrefixNet
     """
     import torch
 
+    from ...training.comer import Comer
     from ...training.recipes import named
-    from .comer import Comer
 
     torch.manual_seed(0)
     if name == COMER:
@@ -117,8 +117,8 @@ def untrained(name: str, vocabulary: Vocabulary) -> tuple[Recognizer | PrefixNet
 
 def stepwise(network: Recognizer | PrefixNetwork) -> PrefixModel | RecurrentModel:
     """A network as published code runs it; the network is changed by this."""
+    from ...training.prefix_network import prefix_network
     from ...training.recurrent_recognizer import RecurrentRecognizer
-    from .prefix_network import prefix_network
 
     if isinstance(network, RecurrentRecognizer):
         return RecurrentModel(network)

@@ -14,8 +14,8 @@ from ...core.vocabulary import Vocabulary
 from .onnx_pair import DECODER, ENCODER, LONGEST, VOCABULARY
 
 if TYPE_CHECKING:
+    from ...training.prefix_network import PrefixNetwork
     from ...training.recognizer import Recognizer
-    from .prefix_network import PrefixNetwork
 
 
 def pair_graphs(network: Recognizer | PrefixNetwork, vocabulary: Vocabulary) -> dict[str, bytes]:
@@ -28,7 +28,7 @@ def pair_graphs(network: Recognizer | PrefixNetwork, vocabulary: Vocabulary) -> 
     from torch import Tensor, nn
 
     from ...export.to_onnx import to_onnx
-    from .prefix_network import prefix_network
+    from ...training.prefix_network import prefix_network
 
     whole = prefix_network(network)
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...core.interface import TensorSpec
-from ...training.dense_encoder import DenseEncoder
-from ...training.places import grid_encoding, sinusoid
+from ..core.interface import TensorSpec
+from .dense_encoder import DenseEncoder
+from .places import grid_encoding, sinusoid
 from .prefix_network import PrefixNetwork
 
 _FEATURES, _HEADS, _HIDDEN, _LAYERS, _FILTERS = 256, 8, 1024, 3, 32

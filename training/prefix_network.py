@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ...core.errors import DataError
-from ...core.interface import TensorSpec
-from ...training.recognizer import Recognizer
-from ...training.transformer_recognizer import TransformerRecognizer
+from ..core.errors import DataError
+from ..core.interface import TensorSpec
+from .recognizer import Recognizer
+from .transformer_recognizer import TransformerRecognizer
 
 
 class PrefixNetwork(nn.Module):
