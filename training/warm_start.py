@@ -128,7 +128,7 @@ def transfer(
     """
     mine: dict[str, Tensor] = dict(network.state_dict())
     axes = token_axes(model, vocabulary)
-    layered = layer_axes(model, vocabulary)
+    layered = layer_axes(model, vocabulary) if _as_wide(model, source.recipe.model) else {}
     known = [token for token in vocabulary.tokens if token in source.vocabulary]
     here = torch.tensor([vocabulary.index[token] for token in known])
     there = torch.tensor([source.vocabulary.index[token] for token in known])
@@ -183,6 +183,12 @@ def layer_axes(model: ModelSettings, vocabulary: Vocabulary) -> dict[str, int]:
         return {}
     deeper: Any = dataclasses.replace(model, layers=layers + 1)  # type: ignore[type-var]
     return _growing(model, vocabulary, deeper, vocabulary)
+
+
+def _as_wide(one: ModelSettings, other: ModelSettings) -> bool:
+    """Whether a layer of both decoders has as many features, so that a part of one is a part of the
+    other."""
+    return getattr(one, "features", None) == getattr(other, "features", None)
 
 
 def _growing(

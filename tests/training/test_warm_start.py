@@ -113,6 +113,15 @@ def test_a_decoder_of_other_layers_takes_those_that_both_have(layers: int) -> No
     assert bool(done.fresh) == (layers > 2)
 
 
+def test_layers_of_another_width_have_nothing_in_common() -> None:
+    """Not even vectors, of which as many numbers could be taken."""
+    weights, done = fresh(synthetic.vocabulary(), features="48")
+    for name in ("memory_keys.weight", "memory_keys.bias", "memory_values.bias"):
+        name = f"decoder.{name}"
+        assert name in done.fresh
+        assert torch.equal(weights[name], weights[f"before.{name}"])
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_what_has_rows_for_every_layer_is_found(name: str) -> None:
     axes = layer_axes(named(name).model, Vocabulary.from_captions([["x"]]))
