@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from inktex.benchmarks.peers.eager import EagerPeer, stepwise, untrained
 from inktex.benchmarks.peers.naming import peer_of
@@ -21,23 +19,13 @@ from ..training import synthetic
 TOKENS = [[1, 1], [4, 5], [3, 4]]
 
 
-@pytest.fixture(scope="module")
-def network() -> Comer:
-    """With an encoder of one convolution."""
-    torch.manual_seed(0)
-    return Comer(len(synthetic.vocabulary()), nn.Conv2d(1, 8, 16, stride=16), 8).eval()
-
-
-def image() -> np.ndarray:
-    return np.random.default_rng(0).random((1, 1, 48, 80), dtype=np.float32)
-
-
-def test_its_pair_of_graphs_computes_the_same(network: Comer, tmp_path: Path) -> None:
-    words = synthetic.vocabulary()
+def test_its_pair_of_graphs_computes_the_same(tmp_path: Path) -> None:
+    words, network = synthetic.vocabulary(), synthetic.comer()
+    image = np.random.default_rng(0).random((1, 1, 48, 80), dtype=np.float32)
     write_pair(pair_graphs(network, words), words, tmp_path)
     pair, eager = PairModel(tmp_path, len(words), 1), stepwise(network)
     assert pair.max_length == 200
-    [memory], [other] = pair.encode(image()), eager.encode(image())
+    [memory], [other] = pair.encode(image), eager.encode(image)
     state, told = pair.start(memory, 2), eager.start(other, 2)
     for tokens in TOKENS:
         found, state = pair.step(np.array(tokens), memory, state)

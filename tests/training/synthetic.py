@@ -13,11 +13,13 @@ import pytest
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
+from torch import nn
 
 from inktex.core.bundle import Bundle
 from inktex.core.vocabulary import Vocabulary
 from inktex.training.batches import draw
 from inktex.training.checkpoint import Checkpoint, Progress
+from inktex.training.comer import Comer
 from inktex.training.edge import EdgeModel
 from inktex.training.inkset import Expression
 from inktex.training.objectives import AlignedCrossEntropy
@@ -157,6 +159,12 @@ def network(seed: int = 0) -> TransformerRecognizer:
                 tensor.uniform_(0.5, 1.5)
         made.decoder.classifier.bias[:2] = -20.0  # as trained: never <pad>, never <sos>
     return made.eval()
+
+
+def comer() -> Comer:
+    """Not trained, with one convolution for an encoder."""
+    torch.manual_seed(0)
+    return Comer(len(vocabulary()), nn.Conv2d(1, 8, 16, stride=16), 8).eval()
 
 
 def checkpoint(seed: int = 0) -> Checkpoint:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import numpy as np
-import pytest
 import torch
 from torch import nn
 
@@ -10,26 +8,16 @@ from inktex.training.comer import Comer, Refinement
 from . import synthetic
 
 
-@pytest.fixture(scope="module")
-def network() -> Comer:
-    """With an encoder of one convolution."""
-    torch.manual_seed(0)
-    return Comer(len(synthetic.vocabulary()), nn.Conv2d(1, 8, 16, stride=16), 8).eval()
-
-
-def image() -> np.ndarray:
-    return np.random.default_rng(0).random((1, 1, 48, 80), dtype=np.float32)
-
-
 def test_it_has_the_published_size() -> None:
     """6.39 million parameters, with CROHME's 113 tokens."""
     count = sum(each.numel() for each in Comer(113).parameters())
     assert round(count / 1e6, 2) == 6.39
 
 
-def test_what_is_written_later_changes_nothing_before(network: Comer) -> None:
+def test_what_is_written_later_changes_nothing_before() -> None:
+    network = synthetic.comer()
     with torch.inference_mode():
-        memory = network.encode(torch.from_numpy(image()))
+        memory = network.encode(torch.rand(1, 1, 48, 80))
         assert [each.shape for each in memory] == [(1, 3, 5, 256)]
         whole = network.read(torch.tensor([[1, 4, 5, 3, 6]]), *memory)
         part = network.read(torch.tensor([[1, 4, 5]]), *memory)
