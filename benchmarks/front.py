@@ -2,7 +2,9 @@
 
 A recognizer that was trained shortly writes too much or too little, so that the times of its own
 readings would compare answers, not shapes. Here every arm is charged for the formulas as they are:
-the encoder for their drawing, a step for each token of their captions and one for the end.
+the encoder for their drawing, a step for each token of their captions and one for the end. And it
+is the validation loss that ranks them: after a short training it tells two shapes apart where a few
+hundred formulas, most of them misread, do not.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 HEADER = (
     "arm", "parameters, M", "INT8, MB", "encode ms", "step ms", "a formula ms", "to the first",
-    "validation exact %",
+    "validation loss", "validation exact %",
 )  # fmt: skip
 PRECISION = "int8"
 _CALIBRATION = 128
@@ -46,7 +48,8 @@ class Point:
         formula_ms: the mean over the formulas of an encoder and of as many steps as they have
             tokens, and one.
         ratio: of the first arm's.
-        validation: ExpRate in percent.
+        validation_loss: nats a token on held-out ink, with teacher forcing.
+        validation: ExpRate on it in percent.
     """
 
     arm: str
@@ -56,6 +59,7 @@ class Point:
     step_ms: float
     formula_ms: float
     ratio: float
+    validation_loss: float
     validation: float
 
     def cells(self) -> list[str]:
@@ -68,6 +72,7 @@ class Point:
             f"{self.step_ms:.3f}",
             f"{self.formula_ms:.2f}",
             f"{self.ratio:.3f}",
+            f"{self.validation_loss:.3f}",
             f"{self.validation:.1f}",
         ]
 
@@ -119,6 +124,7 @@ def measure_front(
                 step_ms,
                 formula_ms,
                 formula_ms / points[0].formula_ms if points else 1.0,
+                outcome.validation_loss,
                 outcome.validation,
             )
         )
@@ -139,18 +145,20 @@ def _times(passes: Sequence[Sequence[Reading]], lengths: Sequence[int]) -> tuple
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """Those that no other beats in accuracy and time at once, the fastest first."""
-    best = unbeaten(points, lambda each: (each.formula_ms, -each.validation))
+    """Those that no other beats in loss and time at once, the fastest first."""
+    best = unbeaten(points, lambda each: (each.formula_ms, each.validation_loss))
     return sorted(best, key=lambda each: each.formula_ms)
 
 
 def plot(points: Sequence[Point]) -> bytes:
-    """Accuracy against time as PNG."""
+    """Loss against time as PNG."""
     best = front(points)
     return tradeoff.plot(
-        [Spot(each.arm, each.formula_ms, each.validation, each.size) for each in points],
+        [Spot(each.arm, each.formula_ms, each.validation_loss, each.size) for each in points],
         [number for number, each in enumerate(points) if each in best],
         "encoder and steps of a formula, INT8, one thread, ms",
+        "validation loss, nats a token",
+        less_is_better=True,
     )
 
 

@@ -18,14 +18,13 @@ class Spot:
 
     Attributes:
         name: for the legend.
-        time: in the unit of the axis.
-        exact: ExpRate in percent.
+        time, accuracy: in the units of the axes.
         size: bytes.
     """
 
     name: str
     time: float
-    exact: float
+    accuracy: float
     size: int
 
 
@@ -43,12 +42,19 @@ def unbeaten(ways: Sequence[Way], costs: Callable[[Way], tuple[float, ...]]) -> 
     ]
 
 
-def plot(spots: Sequence[Spot], best: Collection[int], time: str) -> bytes:
+def plot(
+    spots: Sequence[Spot],
+    best: Collection[int],
+    time: str,
+    accuracy: str = "exact on validation, %",
+    less_is_better: bool = False,
+) -> bytes:
     """Accuracy on validation against time, as PNG; a disc's area is the size.
 
     Args:
         best: the numbers of the spots that no other beats, which are joined.
-        time: what the axis says of it.
+        time, accuracy: what the axes say of them.
+        less_is_better: of the accuracy, as of a loss; the better ways are at the top all the same.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -59,13 +65,13 @@ def plot(spots: Sequence[Spot], best: Collection[int], time: str) -> bytes:
     for number, spot in enumerate(spots):
         axes.scatter(
             spot.time,
-            spot.exact,
+            spot.accuracy,
             s=40 * spot.size / MB,
             alpha=0.5,
             color="tab:blue" if number in best else "tab:gray",
             label=f"{number + 1}  {spot.name}, {spot.size / MB:.1f} MB",
         )
-        place = (spot.time, spot.exact)
+        place = (spot.time, spot.accuracy)
         axes.annotate(str(number + 1), place, fontsize=8, ha="center", va="center")
     if spots:
         axes.legend(
@@ -78,12 +84,14 @@ def plot(spots: Sequence[Spot], best: Collection[int], time: str) -> bytes:
     line = sorted((spots[number] for number in best), key=lambda spot: spot.time)
     axes.plot(
         [spot.time for spot in line],
-        [spot.exact for spot in line],
+        [spot.accuracy for spot in line],
         color="tab:blue",
         linewidth=0.8,
     )
     axes.set_xlabel(time)
-    axes.set_ylabel("exact on validation, %")
+    axes.set_ylabel(accuracy)
+    if less_is_better:
+        axes.invert_yaxis()
     axes.grid(alpha=0.3)
     stream = io.BytesIO()
     figure.savefig(stream, format="png")

@@ -127,7 +127,7 @@ def study(
     goes on.
 
     With --front every arm is exported, quantised to INT8 and timed, in turn with the others, and
-    the folder gets front.png: accuracy against time.
+    the folder gets front.png: validation loss against time.
 
     \b
     Examples:
