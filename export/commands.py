@@ -13,6 +13,13 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("checkpoint", type=_PATH)
 @click.option("-o", "--output", required=True, type=_PATH, help="The bundle to write, a folder.")
+@click.option(
+    "--average",
+    "others",
+    multiple=True,
+    type=_PATH,
+    help="Average these weights in: a checkpoint, a bundle, default. More than one if repeated.",
+)
 @click.option("--beams", default=1, show_default=True, help="That a search follows by default.")
 @click.option(
     "--padding",
@@ -37,6 +44,7 @@ _PATH = click.Path(path_type=Path)
 def export(
     checkpoint: Path,
     output: Path,
+    others: tuple[Path, ...],
     beams: int,
     padding: int | None,
     rescore: bool,
@@ -45,17 +53,23 @@ def export(
 ) -> None:
     """Write a checkpoint as a bundle: encoder graph, step graph, manifest, golden arrays.
 
+    Trainings that began at the same weights read better averaged, with these weights among them;
+    which, is for validation to tell.
+
     \b
     Examples:
       inktex export runs/edge/last.safetensors -o my-bundle
       inktex export runs/edge/last.safetensors -o my-bundle --to openvino,onnx
+      inktex export runs/more/last.safetensors -o my-bundle --average default
     """
     from ..training.checkpoint import Checkpoint
     from ..training.preprocessing import PADDING_PX
+    from ..training.warm_start import load_source
+    from ..training.weight_averaging import averaged
     from .checkpoint_bundle import WEIGHTS_LICENCE, export_bundle
 
     names = [name.strip() for name in targets.split(",") if name.strip()]
-    source = Checkpoint.load(checkpoint)
+    source = averaged(Checkpoint.load(checkpoint), [load_source(each) for each in others])
     licence = licence or WEIGHTS_LICENCE
     padding = PADDING_PX if padding is None else padding
     bundle = export_bundle(source, output, licence, beams, names, padding, rescore)

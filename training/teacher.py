@@ -49,15 +49,7 @@ class Teacher:
                 "--teacher: expected a transformer recognizer (edge, mask_and_match), found one of "
                 f"recipe {source.recipe.name!r}"
             )
-        for name, theirs, mine in (
-            ("rendering", source.recipe.rendering, recipe.rendering),
-            ("brief", source.recipe.brief, recipe.brief),
-        ):
-            if theirs != mine:
-                raise CheckpointError(
-                    f"--teacher: expected one with the {name} of the recipe, {mine}, found "
-                    f"{theirs}; set the recipe's to that, or take another teacher"
-                )
+        source.check_reads_as(recipe, "--teacher")
         unknown = [token for token in vocabulary.tokens if token not in source.vocabulary]
         if unknown:
             raise CheckpointError(

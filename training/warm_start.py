@@ -41,6 +41,19 @@ class Source:
     folded: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def check_reads_as(self, recipe: Recipe, option: str) -> None:
+        """Raise CheckpointError if they see formulas otherwise than a recipe's, or write other
+        captions of them; `option` is what the user gave them to."""
+        for name, theirs, mine in (
+            ("rendering", self.recipe.rendering, recipe.rendering),
+            ("brief", self.recipe.brief, recipe.brief),
+        ):
+            if theirs != mine:
+                raise CheckpointError(
+                    f"{option}: expected one with the {name} of the recipe, {mine}, found "
+                    f"{theirs}; set the recipe's to that, or take another"
+                )
+
 
 @dataclass(frozen=True)
 class Transfer:

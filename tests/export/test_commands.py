@@ -67,6 +67,23 @@ def test_a_bundle_that_disagrees_is_refused_with_an_exit_status(
     assert "do not ship this bundle" in result.output
 
 
+def test_a_checkpoint_averaged_with_itself_is_exported_as_it_is(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    checkpoint, path = checkpoint_file(tmp_path), tmp_path / "averaged"
+    result = inktex("export", checkpoint, "-o", path, "--average", checkpoint)
+    assert result.exit_code == 0, result.output
+    told = json.loads((path / "manifest.json").read_text())["provenance"]
+    exported = bundle.manifest.provenance
+    [averaged] = told["data"]["averaged"]
+    assert averaged == {"data": exported["data"], "training": exported["training"]}
+    result = inktex("verify", path, "--checkpoint", checkpoint)
+    assert result.exit_code == 0, result.output
+    result = inktex("export", checkpoint, "-o", path, "--average", tmp_path / "none")
+    assert result.exit_code == 2
+    assert "found no file" in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
