@@ -66,9 +66,9 @@ class HostDevice:
 
     def check(self, address: int, size: int) -> None:
         """That these bytes are allocated."""
+        blocks = list(self.live.items())  # at once: other threads allocate and free meanwhile
         assert any(
-            start <= address and address + size <= start + len(block)
-            for start, block in self.live.items()
+            start <= address and address + size <= start + len(block) for start, block in blocks
         )
 
 
