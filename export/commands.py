@@ -53,8 +53,8 @@ def export(
 ) -> None:
     """Write a checkpoint as a bundle: encoder graph, step graph, manifest, golden arrays.
 
-    Trainings that began at the same weights read better averaged, with these weights among them;
-    which, is for validation to tell.
+    The mean of trainings that began at the same weights, and of these weights, may read better than
+    each; whether it does is for validation to tell.
 
     \b
     Examples:
