@@ -30,7 +30,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,11 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Arm:
-    """An `inktex train`, one of those that are compared."""
+    """An `inktex train`, one of those that are compared.
+
+    Attributes:
+        repeats: the arm of which this is one more, with another seed.
+    """
 
     name: str
     recipe: str
@@ -66,6 +70,7 @@ class Arm:
     encoder: str | None = None
     start: str | None = None
     teacher: str | None = None
+    repeats: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,26 @@ class Study:
         if problems:
             raise DataError(f"{path}: {problems[0]}; benchmarks/study.py tells what stands there")
         return found
+
+    def with_seeds(self, count: int) -> Study:
+        """Every arm so often: as it is, and with the seeds that follow its own.
+
+        Raises:
+            DataError: the seed of an arm is not a number.
+        """
+        arms: list[Arm] = []
+        for arm in self.arms:
+            told = {"seed": "1", **self.settings, **arm.settings}["seed"]
+            if not told.isdecimal():
+                raise DataError(
+                    f"arm {arm.name}: expected a whole number as its seed, found {told}"
+                )
+            arms.append(arm)
+            for seed in range(int(told) + 1, int(told) + count):
+                settings = {**arm.settings, "seed": str(seed)}
+                name = f"{arm.name}, seed {seed}"
+                arms.append(replace(arm, name=name, settings=settings, repeats=arm.name))
+        return replace(self, arms=tuple(arms))
 
     @classmethod
     def _of(cls, fields: Fields) -> Study:
@@ -193,7 +218,8 @@ class Studying:
         threads: of each.
 
     Raises:
-        DataError: a budget in epochs, which would not be the same for all arms.
+        DataError: a budget in epochs, which would not be the same for all arms, or two trainings
+            that would share a folder.
     """
 
     def __init__(
@@ -215,6 +241,15 @@ class Studying:
                 f"expected a budget of time or steps, found {self.budget}: an epoch of an arm with "
                 "fewer labels is shorter; give 20cpu-m, 2h or 1000steps"
             )
+        places: dict[Path, str] = {}
+        names = [each.name for each in study.pretraining] + [each.name for each in study.arms]
+        for name in names:
+            other = places.setdefault(self.place(name), name)
+            if other != name:
+                raise DataError(
+                    f"expected names that differ in letters or digits, found {other!r} and "
+                    f"{name!r}, whose trainings would share a folder; rename one"
+                )
         self.jobs = jobs
         self.environment = {**os.environ}
         if threads:

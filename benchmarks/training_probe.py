@@ -36,7 +36,7 @@ def main(data: str, name: str, form: str, seconds: str, *settings: str) -> None:
     from ..training.precision import with_precision
     from ..training.recipe_options import pairs
     from ..training.recipes import named
-    from ..training.split import split_expressions
+    from ..training.split import split_as_trained
     from ..training.stream import TrainingStream
     from ..training.training_module import TrainingModule
 
@@ -47,7 +47,7 @@ def main(data: str, name: str, form: str, seconds: str, *settings: str) -> None:
     else:
         recipe = with_precision(recipe, "cpu")
         torch.set_flush_denormal(True)
-    training, _ = split_expressions(load_inkset(Path(data)), recipe.validation_share, recipe.seed)
+    training, _ = split_as_trained(load_inkset(Path(data)), recipe.to_dict())
     vocabulary = Vocabulary.from_captions(each.caption for each in training)
     chosen = recipe.optimisation
     stream = TrainingStream(

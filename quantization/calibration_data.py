@@ -11,7 +11,7 @@ from ..core.errors import QuantizationError
 from ..training.data_import import import_data
 from ..training.import_settings import ImportSettings
 from ..training.inkset import SUFFIX, Expression, load_inkset
-from ..training.split import split_expressions
+from ..training.split import split_as_trained
 
 
 def load_calibration(path: Path) -> list[Expression]:
@@ -48,9 +48,7 @@ def split_for(
         )
     told = bundle.manifest.provenance.get("recipe")
     recipe: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
-    training, validation = split_expressions(
-        expressions, float(recipe.get("validation_share", 0.05)), int(recipe.get("seed", 1))
-    )
+    training, validation = split_as_trained(expressions, recipe)
     if not training or not validation:
         raise QuantizationError(
             f"expected calibration data to hold some out of for validation, found "

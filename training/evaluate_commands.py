@@ -258,7 +258,7 @@ def _validation_only(samples: list[Sample], source: Path, model: Path) -> list[S
     """
     from ..core.errors import DataError
     from .inkset import SUFFIX, fingerprint, load_inkset
-    from .split import split_expressions
+    from .split import split_as_trained
 
     if source.suffix != SUFFIX:
         raise DataError(f"--split validation: expected an ink set, found the images {source}")
@@ -268,8 +268,7 @@ def _validation_only(samples: list[Sample], source: Path, model: Path) -> list[S
             f"--split validation: expected a model that tells the split of its training, found "
             f"none in {model}"
         )
-    share, seed = recipe["validation_share"], recipe["seed"]
-    _, held_out = split_expressions(load_inkset(source), share, seed)
+    _, held_out = split_as_trained(load_inkset(source), recipe)
     wanted, found = data.get("validation", {}).get("fingerprint"), fingerprint(held_out)
     if wanted not in (None, found):
         raise DataError(

@@ -77,9 +77,9 @@ def pretrain(
             f"with --resume {path}"
         )
     training, validation = split_expressions(
-        load_inkset(source), chosen.validation_share, chosen.seed
+        load_inkset(source), chosen.validation_share, chosen.split_seed
     )
-    training = some_of(training, share, chosen.seed)
+    training = some_of(training, share, chosen.split_seed)
     click.echo(f"{len(training)} expressions to learn from, {len(validation)} to validate on")
     last = run(
         chosen,

@@ -100,7 +100,8 @@ class Recipe:
         rendering: how large the network sees a formula.
         brief: as of the vocabulary, write an argument that is one symbol without braces.
         validation_share: share of the training data that is held out.
-        seed: of the split, the initial weights, the order and the augmentation.
+        split_seed: of what is held out, so that trainings of several seeds can be compared.
+        seed: of the initial weights, the order and the augmentation.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Recipe:
     rendering: Rendering = field(default_factory=Rendering)
     brief: bool = added(False, before=False)
     validation_share: float = 0.05
+    split_seed: int = 1
     seed: int = 1
 
     def override(self, assignments: Mapping[str, str]) -> Recipe:
@@ -134,7 +136,11 @@ class Recipe:
         Raises:
             DataError: a value is missing, unknown or of another type.
         """
-        values = {"rendering": dataclasses.asdict(Rendering()), **values}  # there was but one
+        values = {
+            "rendering": dataclasses.asdict(Rendering()),  # there was but one
+            "split_seed": values.get("seed"),
+            **values,
+        }
         recipe: Recipe = _with_values(self, values, self.name)
         return recipe
 

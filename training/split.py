@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,15 @@ def split_expressions(
     known = {each.caption for each in train}
     validation = [each for each in expressions if held(each) and each.caption not in known]
     return train, validation
+
+
+def split_as_trained(
+    expressions: Sequence[Expression], recipe: Mapping[str, Any]
+) -> tuple[list[Expression], list[Expression]]:
+    """`split_expressions` as a training cut its data, by the values of its recipe, of earlier
+    versions, too, whose one seed was also that of the split."""
+    seed = recipe.get("split_seed", recipe.get("seed", 1))
+    return split_expressions(expressions, float(recipe.get("validation_share", 0.05)), int(seed))
 
 
 def some_of(expressions: Sequence[Expression], share: float, seed: int) -> list[Expression]:

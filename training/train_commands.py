@@ -135,7 +135,7 @@ def train(
     weights = load_source(source) if source else None
     chosen = _recipe(recipe, start, weights).override(settings)
     training, validation = split_expressions(
-        load_inkset(data), chosen.validation_share, chosen.seed
+        load_inkset(data), chosen.validation_share, chosen.split_seed
     )
     folder = output or Path("runs") / chosen.name
     if start is None and (folder / LAST).exists():
@@ -143,7 +143,7 @@ def train(
             f"{folder} holds a training already; name another folder with -o, or go on with "
             f"--resume {folder / LAST}"
         )
-    training = some_of(training, share, chosen.seed)
+    training = some_of(training, share, chosen.split_seed)
     say(f"{len(training)} expressions to train on, {len(validation)} to validate on")
     last = run(
         chosen,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
@@ -126,6 +127,26 @@ def test_epochs_are_no_budget_for_all_arms(tmp_path: Path) -> None:
     Studying(study, Path("x.inkset"), [], tmp_path, budget="1h")
 
 
+def test_two_trainings_never_share_a_folder(tmp_path: Path) -> None:
+    arms = (Arm("one scale", "abm"), Arm("one: scale", "abm"))
+    with pytest.raises(DataError, match="found 'one scale' and 'one: scale', whose trainings"):
+        Studying(Study("1h", {}, (), arms), Path("x.inkset"), [], tmp_path)
+
+
+def test_seeds_follow_that_of_the_arm() -> None:
+    arms = (Arm("a", "edge"), Arm("b", "edge", {"seed": "5"}))
+    study = Study("1h", {"brief": "true"}, (), arms).with_seeds(2)
+    assert [(each.name, each.settings.get("seed"), each.repeats) for each in study.arms] == [
+        ("a", None, None),
+        ("a, seed 2", "2", "a"),
+        ("b", "5", None),
+        ("b, seed 6", "6", "b"),
+    ]
+    assert study.with_seeds(1) == study
+    with pytest.raises(DataError, match="arm a: expected a whole number as its seed, found x"):
+        Study("1h", {"seed": "x"}, (), arms[:1]).with_seeds(3)
+
+
 def test_a_row_has_a_cell_for_every_column() -> None:
     score = {"exact": 0.5, "token_error_rate": 0.25}
     outcome = Outcome("a", 10, 20, 1, 90.0, 95.0, 1.25, 12.5, {"2014": score, "2016": score})
@@ -168,9 +189,21 @@ def test_trainings_are_run_compared_and_not_run_again(
     assert started.recipe.name == "mask_and_match"
     log = (folder / "pre-trained.log").read_text()
     assert "took the encoder over" in log
-    again = inktex(*arguments, "--front", data, "--samples", "20")
+    again = inktex(*arguments, "--seeds", "2", "--front", data, "--samples", "20")
     assert again.exit_code == 0, again.output
     assert (folder / "pre-trained.log").read_text() == log
+    repeated = json.loads((folder / "study.json").read_text())
+    losses = {each["arm"]: each["validation_loss"] for each in repeated["outcomes"]}
+    assert list(losses) == ["pre-trained", "pre-trained, seed 2", "half", "half, seed 2"]
+    assert losses["half"] == half["validation_loss"] != losses["half, seed 2"]
+    for name, spread in zip(["pre-trained", "half"], repeated["spreads"], strict=True):
+        both = losses[name], losses[f"{name}, seed 2"]
+        assert spread["mean"]["validation_loss"] == pytest.approx(fmean(both))
+        assert spread["validation_loss"] == pytest.approx(stdev(both))
+        other = Checkpoint.load(folder / f"{name}-seed-2" / "last.safetensors")
+        first = Checkpoint.load(folder / name / "last.safetensors")
+        assert (first.recipe.seed, other.recipe.seed) == (1, 2)
+        assert first.provenance["validation"] == other.provenance["validation"]
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
     timed = json.loads((folder / "study.json").read_text())["front"]
     assert [each["arm"] for each in timed] == ["pre-trained", "half"]

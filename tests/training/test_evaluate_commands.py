@@ -169,7 +169,7 @@ def test_scores_are_recorded_in_the_bundle(
 def test_the_validation_split_is_what_training_held_out(inkset: Path, tmp_path: Path) -> None:
     settings = recipe()
     made = load_inkset(inkset)
-    _, held_out = split_expressions(made, settings.validation_share, settings.seed)
+    _, held_out = split_expressions(made, settings.validation_share, settings.split_seed)
     assert 0 < len(held_out) < len(made)
     path = tmp_path / "tiny.safetensors"
     told = {"validation": {"expressions": len(held_out), "fingerprint": fingerprint(held_out)}}

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from inktex.training.edge import edge
 from inktex.training.inkset import Expression
-from inktex.training.split import some_of, split_expressions
+from inktex.training.recipes import recipe_from_dict
+from inktex.training.split import some_of, split_as_trained, split_expressions
 
 from .synthetic import expressions
 
@@ -81,6 +83,17 @@ def test_the_split_of_crohme(data_root: Path) -> None:
     train, validation = split_expressions(everything, 0.05, 1)
     assert (len(everything), len(train), len(validation)) == (8835, 8393, 376)
     check_nothing_leaks(train, validation)
+
+
+def test_another_seed_holds_the_same_out_and_before_it_was_of_the_split_too() -> None:
+    everything = made()
+    recipe = edge().override({"seed": "4", "split_seed": "2", "validation_share": "0.2"})
+    values = recipe.to_dict()
+    assert split_as_trained(everything, values) == split_expressions(everything, 0.2, 2)
+    del values["split_seed"]
+    assert split_as_trained(everything, values) == split_expressions(everything, 0.2, 4)
+    assert recipe_from_dict(values).split_seed == 4
+    assert split_as_trained(everything, {}) == split_expressions(everything, 0.05, 1)
 
 
 def test_a_share_is_the_same_for_the_same_seed() -> None:
