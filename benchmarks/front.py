@@ -27,7 +27,7 @@ from .tradeoff import Spot, unbeaten
 
 if TYPE_CHECKING:
     from ..training.inkset import Expression
-    from .study import Outcome, Studying
+    from .studying import Outcome, Studying
 
 HEADER = (
     "arm", "parameters, M", "INT8, MB", "encode ms", "step ms", "a formula ms", "to the first",

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
-from .study import Arm, Outcome
+from .study import Arm
+from .studying import Outcome
 
 
 @dataclass(frozen=True)

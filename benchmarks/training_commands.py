@@ -13,7 +13,7 @@ from .reporting import end, head
 
 if TYPE_CHECKING:
     from .front import Point
-    from .study import Outcome, Studying
+    from .studying import Outcome, Studying
 
 _PATH = click.Path(path_type=Path)
 _COUNT = click.IntRange(min=1)
@@ -142,7 +142,8 @@ def study(
     """
     from . import seeds as of_seeds
     from .report import heading, table
-    from .study import Study, Studying, header
+    from .study import Study
+    from .studying import Studying, header
 
     report = head("study", None, timed=False)
     folder = output or Path("runs") / Path(name).stem

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from inktex.benchmarks.seeds import header, spreads
-from inktex.benchmarks.study import Arm, Outcome
+from inktex.benchmarks.study import Arm
+from inktex.benchmarks.studying import Outcome
 
 
 def outcome(arm: str, loss: float, validation: float, exact: float) -> Outcome:

@@ -1,23 +1,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import pytest
-from click.testing import Result
 
-from inktex.benchmarks.study import BUILT_IN, Arm, Outcome, Pretraining, Study, Studying, header
+from inktex.benchmarks.study import BUILT_IN, Arm, Pretraining, Study
+from inktex.benchmarks.studying import Studying
 from inktex.core.errors import DataError
-from inktex.training.checkpoint import Checkpoint
-from inktex.training.inkset import save_inkset
 from inktex.training.recipes import named
-
-from ..training import synthetic
-from ..training.tiny_pretraining import SETTINGS
 
 
 def written(path: Path, **content: Any) -> Path:
@@ -88,49 +80,11 @@ def test_an_unknown_study_is_told_those_that_there_are(tmp_path: Path) -> None:
         Study.read(str(tmp_path / "half.json"))
 
 
-def test_it_goes_on_where_it_was_left(tmp_path: Path) -> None:
-    arm = Arm("one / two", "edge", {"seed": "2"}, 0.5, 0.25)
-    studying = Studying(Study("20steps", {"seed": "1"}, (), (arm,)), Path("x.inkset"), [], tmp_path)
-    command = studying.command(arm)
-    place = str(tmp_path / "one-two")
-    assert command[:6] == ["train", "x.inkset", "--budget", "10steps", "-o", place]
-    assert command[-6:] == ["--share", "0.25", "--recipe", "edge", "--set", "seed=2"]
-    (tmp_path / "one-two").mkdir()
-    left = synthetic.checkpoint()
-    left.save(studying.last(arm))
-    resumed = studying.command(arm)
-    assert resumed[-2:] == ["--resume", str(studying.last(arm))]
-    assert "--recipe" not in resumed
-    done = replace(left, progress=replace(left.progress, steps=10))
-    done.save(studying.last(arm))
-    assert studying.command(arm) == []
-
-
-def test_where_an_arm_starts_and_who_teaches_it(tmp_path: Path) -> None:
-    arm = Arm("one", "edge", start="bundle", teacher="default")
-    studying = Studying(Study("9steps", {}, (), (arm,)), Path("x.inkset"), [], tmp_path)
-    assert studying.command(arm)[-6:] == [
-        *("--teacher", "default", "--recipe", "edge", "--from", "bundle")
-    ]
-    (tmp_path / "one").mkdir()
-    synthetic.checkpoint().save(studying.last(arm))
-    # a training that goes on keeps its weights, but wants its teacher back
-    assert studying.command(arm)[-4:] == [
-        *("--teacher", "default", "--resume", str(studying.last(arm)))
-    ]
-
-
 def test_epochs_are_no_budget_for_all_arms(tmp_path: Path) -> None:
     study = Study("10epochs", {}, (), (Arm("one", "edge"),))
     with pytest.raises(DataError, match="a budget of time or steps, found 10epochs"):
         Studying(study, Path("x.inkset"), [], tmp_path)
     Studying(study, Path("x.inkset"), [], tmp_path, budget="1h")
-
-
-def test_two_trainings_never_share_a_folder(tmp_path: Path) -> None:
-    arms = (Arm("one scale", "abm"), Arm("one: scale", "abm"))
-    with pytest.raises(DataError, match="found 'one scale' and 'one: scale', whose trainings"):
-        Studying(Study("1h", {}, (), arms), Path("x.inkset"), [], tmp_path)
 
 
 def test_seeds_follow_that_of_the_arm() -> None:
@@ -145,78 +99,3 @@ def test_seeds_follow_that_of_the_arm() -> None:
     assert study.with_seeds(1) == study
     with pytest.raises(DataError, match="arm a: expected a whole number as its seed, found x"):
         Study("1h", {"seed": "x"}, (), arms[:1]).with_seeds(3)
-
-
-def test_a_row_has_a_cell_for_every_column() -> None:
-    score = {"exact": 0.5, "token_error_rate": 0.25}
-    outcome = Outcome("a", 10, 20, 1, 90.0, 95.0, 1.25, 12.5, {"2014": score, "2016": score})
-    for tests in ([], ["2014"], ["2014", "2016"]):
-        assert len(outcome.cells(tests)) == len(header(tests))
-    assert outcome.cells(["2014"]) == ["a", "10", "20", "2", "1.250", "12.5", "50.0", "25.0"]
-
-
-def test_trainings_are_run_compared_and_not_run_again(
-    tmp_path: Path, inktex: Callable[..., Result]
-) -> None:
-    data, test = tmp_path / "data.inkset", tmp_path / "test.inkset"
-    save_inkset(data, synthetic.expressions(40))
-    save_inkset(test, synthetic.expressions(3))
-    path = written(
-        tmp_path / "mine.json",
-        budget="2steps",
-        settings=SETTINGS,
-        pretraining={"first": {"recipe": "mask_and_match"}},
-        arms={
-            "pre-trained": {"recipe": "mask_and_match", "encoder": "first"},
-            "half": {"recipe": "mask_and_match", "labels": 0.5, "share": 0.5},
-        },
-    )
-    folder = tmp_path / "runs"
-    arguments = ("benchmark", "study", path, data, "--test", test, "-o", folder)
-    done = inktex(*arguments, "--jobs", "2", "--threads", "1")
-    assert done.exit_code == 0, done.output
-    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert [row.split("|")[1].strip() for row in rows] == ["arm", "pre-trained", "half"]
-    found = json.loads((folder / "study.json").read_text())
-    assert found["budget"] == "2steps"
-    whole, half = found["outcomes"]
-    assert half["expressions"] == pytest.approx(whole["expressions"] / 2, abs=1)
-    assert (whole["steps"], half["steps"]) == (2, 1)
-    assert half["cpu_s"] > 0
-    assert half["validation_loss"] > 1
-    assert whole["tests"]["test"]["count"] == 3
-    started = Checkpoint.load(folder / "pre-trained" / "last.safetensors")
-    assert started.recipe.name == "mask_and_match"
-    log = (folder / "pre-trained.log").read_text()
-    assert "took the encoder over" in log
-    again = inktex(*arguments, "--seeds", "2", "--front", data, "--samples", "20")
-    assert again.exit_code == 0, again.output
-    assert (folder / "pre-trained.log").read_text() == log
-    repeated = json.loads((folder / "study.json").read_text())
-    losses = {each["arm"]: each["validation_loss"] for each in repeated["outcomes"]}
-    assert list(losses) == ["pre-trained", "pre-trained, seed 2", "half", "half, seed 2"]
-    assert losses["half"] == half["validation_loss"] != losses["half, seed 2"]
-    for name, spread in zip(["pre-trained", "half"], repeated["spreads"], strict=True):
-        both = losses[name], losses[f"{name}, seed 2"]
-        assert spread["mean"]["validation_loss"] == pytest.approx(fmean(both))
-        assert spread["validation_loss"] == pytest.approx(stdev(both))
-        other = Checkpoint.load(folder / f"{name}-seed-2" / "last.safetensors")
-        first = Checkpoint.load(folder / name / "last.safetensors")
-        assert (first.recipe.seed, other.recipe.seed) == (1, 2)
-        assert first.provenance["validation"] == other.provenance["validation"]
-    assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
-    timed = json.loads((folder / "study.json").read_text())["front"]
-    assert [each["arm"] for each in timed] == ["pre-trained", "half"]
-    assert timed[0]["parameters"] == timed[1]["parameters"] > 1000
-    for each in timed:
-        # 40 formulas have two captions of three tokens in five, and one of five
-        assert each["formula_ms"] > each["encode_ms"] + 3 * each["step_ms"] > 0
-    assert timed[0]["ratio"] == 1
-
-
-def test_a_training_that_fails_is_named(tmp_path: Path, inktex: Callable[..., Result]) -> None:
-    path = written(tmp_path / "s.json", budget="1steps", arms={"lost": {"recipe": "edge"}})
-    done = inktex("benchmark", "study", path, tmp_path / "no.inkset", "-o", tmp_path / "runs")
-    assert done.exit_code == 2
-    assert "failed, see" in done.stderr
-    assert "expected a data set" in (tmp_path / "runs" / "lost.log").read_text()
