@@ -38,6 +38,7 @@ AWARE = "aware"
 NNCF = "int8-nncf"
 STATIC = ("int8", "int8-arm")
 """Precisions whose activations have ranges that a method finds."""
+_ROW = "row "
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,11 @@ class Comparison:
         Raises:
             InktexError: it cannot be made, or cannot be read with.
         """
-        return Row(**self._record.get(f"row {way}", lambda: asdict(self._measured(way))))
+        return Row(**self._record.get(f"{_ROW}{way}", lambda: asdict(self._measured(way))))
+
+    def rows(self) -> list[Row]:
+        """Of all ways that were measured, now or before, in that order."""
+        return [Row(**each) for each in self._record.those(_ROW)]
 
     def _measured(self, way: Way) -> Row:
         from ..quantization.accuracy_control import control_accuracy

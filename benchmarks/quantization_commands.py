@@ -87,7 +87,7 @@ def quantization(
     Reads validation and every --set greedily with each form, and tells the points of ExpRate lost
     formula by formula, with their confidence interval. Times are ratios to float32 on the same
     runtime, taken in turn. The folder gets table.md, rows.json, pareto.png and report.html; rows
-    that are in it already are not measured again.
+    that are in it already stay there, and are not measured again.
 
     \b
     Examples:
@@ -156,15 +156,16 @@ def quantization(
     )
     click.echo(row_of(header(expressions)))
     click.echo("|" + "---|" * len(header(expressions)))
-    rows, problems = [], dict[str, str]()
+    problems: dict[str, str] = {}
     for way in rows_asked:
         try:
-            rows.append(comparison.row(way))
+            row = comparison.row(way)
         except InktexError as error:
             problems[str(way)] = str(error)
             click.echo(f"inktex: left out: {way}: {error}", err=True)
             continue
-        click.echo(row_of(rows[-1].cells()))
+        click.echo(row_of(row.cells()))
+        rows = comparison.rows()
         facts = heading(report["environment"], report["bundle"])
         told = [f"{way}: {problem}" for way, problem in problems.items()]
         text = "\n\n".join(

@@ -51,6 +51,10 @@ class Record:
         found: T = self._found[name]
         return found
 
+    def those(self, prefix: str) -> list[Any]:
+        """The findings whose names begin so, in the order in which they were found."""
+        return [found for name, found in self._found.items() if name.startswith(prefix)]
+
     def remove(self) -> None:
         """Delete the file: what was asked is answered."""
         if self.path is not None:

@@ -112,6 +112,10 @@ def test_a_table_is_measured_and_resumed(
     again = benchmark("quantization", *arguments)
     assert again.exit_code == 0, again.output
     assert json.loads((tmp_path / "table" / "rows.json").read_text())["rows"] == written["rows"]
+    fewer = benchmark("quantization", *arguments, "--precisions", "fp32")
+    assert fewer.exit_code == 0, fewer.output
+    assert "int8" not in fewer.output
+    assert json.loads((tmp_path / "table" / "rows.json").read_text())["rows"] == written["rows"]
 
 
 def test_the_number_of_samples_is_studied(tmp_path: Path, benchmark: Callable[..., Result]) -> None:

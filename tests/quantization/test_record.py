@@ -19,6 +19,9 @@ def test_a_finding_is_measured_once(tmp_path: Path) -> None:
     assert again.count == 1
     assert again.get("x", lambda: measure("again")) == "x"
     assert measured == ["x"]
+    again.get("y", lambda: "y")
+    again.get("x 2", lambda: 2)
+    assert again.those("x") == ["x", 2]
     assert Record(path, {"bundle": "b"}).count == 0
     again.remove()
     assert not path.exists()
