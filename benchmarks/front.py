@@ -92,7 +92,7 @@ def measure_front(
 
     Args:
         studying: whose arms are trained.
-        outcomes: of all its arms.
+        outcomes: of the arms to time, or means over their seeds.
         formulas: with captions.
         calibration: ink to quantise with.
 

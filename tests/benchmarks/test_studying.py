@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 import pytest
 from click.testing import Result
@@ -18,11 +17,6 @@ from inktex.training.inkset import save_inkset
 
 from ..training import synthetic
 from ..training.tiny_pretraining import SETTINGS
-
-
-def written(path: Path, **content: Any) -> Path:
-    path.write_text(json.dumps(content))
-    return path
 
 
 def test_it_goes_on_where_it_was_left(tmp_path: Path) -> None:
@@ -77,16 +71,14 @@ def test_trainings_are_run_compared_and_not_run_again(
     data, test = tmp_path / "data.inkset", tmp_path / "test.inkset"
     save_inkset(data, synthetic.expressions(40))
     save_inkset(test, synthetic.expressions(3))
-    path = written(
-        tmp_path / "mine.json",
-        budget="2steps",
-        settings=SETTINGS,
-        pretraining={"first": {"recipe": "mask_and_match"}},
-        arms={
-            "pre-trained": {"recipe": "mask_and_match", "encoder": "first"},
-            "half": {"recipe": "mask_and_match", "labels": 0.5, "share": 0.5},
-        },
-    )
+    path = tmp_path / "mine.json"
+    arms = {
+        "pre-trained": {"recipe": "mask_and_match", "encoder": "first"},
+        "half": {"recipe": "mask_and_match", "labels": 0.5, "share": 0.5},
+    }
+    pretraining = {"first": {"recipe": "mask_and_match"}}
+    content = {"budget": "2steps", "settings": SETTINGS, "pretraining": pretraining, "arms": arms}
+    path.write_text(json.dumps(content))
     folder = tmp_path / "runs"
     arguments = ("benchmark", "study", path, data, "--test", test, "-o", folder)
     done = inktex(*arguments, "--jobs", "2", "--threads", "1")
@@ -131,7 +123,8 @@ def test_trainings_are_run_compared_and_not_run_again(
 
 
 def test_a_training_that_fails_is_named(tmp_path: Path, inktex: Callable[..., Result]) -> None:
-    path = written(tmp_path / "s.json", budget="1steps", arms={"lost": {"recipe": "edge"}})
+    path = tmp_path / "s.json"
+    path.write_text(json.dumps({"budget": "1steps", "arms": {"lost": {"recipe": "edge"}}}))
     done = inktex("benchmark", "study", path, tmp_path / "no.inkset", "-o", tmp_path / "runs")
     assert done.exit_code == 2
     assert "failed, see" in done.stderr
