@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +75,9 @@ class Row:
             in turn: the median. None where the runtime cannot run here.
         peak_mb: the most memory of a process that reads with it.
         control: what accuracy control found, as its `to_dict`.
+        origin: when it was measured, and of which commit.
+        basis: a digest of what this row alone was measured of: the float32 files of a runtime of
+            its own, the weights that were trained to be quantised, the points it may lose.
     """
 
     way: str
@@ -85,6 +90,8 @@ class Row:
     total: float | None = None
     peak_mb: float | None = None
     control: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""
+    basis: str = ""
 
     def cells(self) -> list[str]:
         """The cells of the row, as `header` names them."""
@@ -147,6 +154,8 @@ class Comparison:
         trials: by name of the data, `VALIDATION` first.
         formulas: to time with.
         max_drop: of the controlled rows, in points.
+        aware: the bundle that was trained to be quantised, for the aware rows.
+        origin: of the rows that are measured now.
     """
 
     def __init__(
@@ -157,9 +166,13 @@ class Comparison:
         formulas: Sequence[Formula],
         record: Record,
         max_drop: float,
+        aware: Bundle | None = None,
+        origin: str = "",
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.bundle = bundle
+        self.aware = aware
+        self.origin = origin
         self._source = source
         self._trials = trials
         self._formulas = formulas
@@ -173,11 +186,30 @@ class Comparison:
         Raises:
             InktexError: it cannot be made, or cannot be read with.
         """
-        return Row(**self._record.get(f"{_ROW}{way}", lambda: asdict(self._measured(way))))
+        basis = self._basis(way)
+        found: dict[str, Any] = self._record.get(
+            f"{_ROW}{way}",
+            lambda: asdict(replace(self._measured(way), origin=self.origin, basis=basis)),
+            lambda found: found["basis"] == basis,
+        )
+        return Row(**found)
 
     def rows(self) -> list[Row]:
         """Of all ways that were measured, now or before, in that order."""
         return [Row(**each) for each in self._record.those(_ROW)]
+
+    def _basis(self, way: Way) -> str:
+        """What of a row's own would make it another row."""
+        basis: dict[str, Any] = {}
+        base = self._base(way.target)
+        if base.target != "onnxruntime":  # whose files are the whole table's
+            basis["files"] = digests(self.bundle, base)
+        if way.how == CONTROLLED:
+            basis["max_drop"] = self._max_drop
+        if way.how == AWARE and self.aware:
+            aware = self.aware
+            basis["aware"] = digests(aware, aware.variant("onnxruntime", "fp32"))
+        return sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()[:12]
 
     def _measured(self, way: Way) -> Row:
         from ..quantization.accuracy_control import control_accuracy
@@ -277,13 +309,17 @@ class Comparison:
         return self.bundle.variant("onnxruntime", "fp32")  # which says what there is
 
     def _files(self, variant: Variant) -> Files:
-        """The files of a variant, whose graphs may be folders."""
-        return {
-            name: self.bundle.read(name)
-            for name in self.bundle.manifest.files
-            for graph in variant.graphs.values()
-            if name == graph or name.startswith(f"{graph}/")
-        }
+        return {name: self.bundle.read(name) for name in digests(self.bundle, variant)}
+
+
+def digests(bundle: Bundle, variant: Variant) -> dict[str, str]:
+    """The files of a variant, whose graphs may be folders: for each name its SHA-256."""
+    return {
+        name: record.sha256
+        for name, record in bundle.manifest.files.items()
+        for graph in variant.graphs.values()
+        if name == graph or name.startswith(f"{graph}/")
+    }
 
 
 def pareto(rows: Sequence[Row]) -> list[Row]:

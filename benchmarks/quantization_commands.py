@@ -87,7 +87,8 @@ def quantization(
     Reads validation and every --set greedily with each form, and tells the points of ExpRate lost
     formula by formula, with their confidence interval. Times are ratios to float32 on the same
     runtime, taken in turn. The folder gets table.md, rows.json, pareto.png and report.html; rows
-    that are in it already stay there, and are not measured again.
+    that are in it already stay there, and are not measured again: other targets, an --aware and a
+    --max-drop may follow in later calls.
 
     \b
     Examples:
@@ -103,9 +104,9 @@ def quantization(
     from ..training.checkpoint import Checkpoint
     from ..training.inkset import fingerprint, load_inkset
     from .formulas import formula_of, spread
-    from .quantization import VALIDATION, Comparison, header, ways
-    from .quantization_report import layer_lines, plot, write_page
-    from .report import heading, row_of, table, write_json
+    from .quantization import VALIDATION, Comparison, digests, header, ways
+    from .quantization_report import write_report
+    from .report import row_of
     from .reporting import begin
 
     opened, report = begin("quantization", bundle, None, timed=True)
@@ -120,15 +121,13 @@ def quantization(
     expressions = {name: spread(each, limit) for name, each in expressions.items()}
     images = calibration_images(opened, training, samples, seed)
     rows_asked = ways(targets, precisions, methods, max_drop is not None, trained is not None)
+    facts = report["environment"]
     question = {
-        "files": {name: record.sha256 for name, record in opened.manifest.files.items()},
-        "aware": {name: record.sha256 for name, record in trained.manifest.files.items()}
-        if trained
-        else None,
+        "files": digests(opened, opened.variant("onnxruntime", "fp32")),
         "sets": {name: fingerprint(each) for name, each in expressions.items()},
         "calibration": [fingerprint(training), samples, seed],
-        "measured": [timed, forced, methods[0], max_drop],
-        "machine": [report["environment"][name] for name in ("cpu", "processors", "onnxruntime")],
+        "measured": [timed, forced],
+        "machine": [facts[name] for name in ("cpu", "processors", "onnxruntime")],
     }
     output.mkdir(parents=True, exist_ok=True)
     sources: dict[tuple[str, bool], QuantizationSource] = {}
@@ -152,6 +151,8 @@ def quantization(
         [formula_of(each) for each in spread(validation, timed)],
         Record(output / "state.json", question),
         max_drop or 0.0,
+        trained,
+        f"{facts['date'][:10]}, commit {facts['commit'] or 'unknown'}",
         lambda text: click.echo(f"inktex: {text}", err=True),
     )
     click.echo(row_of(header(expressions)))
@@ -165,23 +166,7 @@ def quantization(
             click.echo(f"inktex: left out: {way}: {error}", err=True)
             continue
         click.echo(row_of(row.cells()))
-        rows = comparison.rows()
-        facts = heading(report["environment"], report["bundle"])
-        told = [f"{way}: {problem}" for way, problem in problems.items()]
-        text = "\n\n".join(
-            [
-                f"    {report['command']}\n\n{facts}",
-                table(header(expressions), [row.cells() for row in rows]),
-                "\n".join([*layer_lines(rows), *told]),
-            ]
-        )
-        (output / "table.md").write_text(text + "\n", encoding="utf-8")
-        found: dict[str, Any] = {"rows": [vars(row) for row in rows], "problems": problems}
-        write_json(output / "rows.json", {**report, **found})
-        png = plot(rows)
-        (output / "pareto.png").write_bytes(png)
-        lines = [report["command"], *(line.removeprefix("- ") for line in facts.splitlines())]
-        write_page(output / "report.html", rows, problems, lines, png)
+        write_report(output, report, comparison.rows(), problems)
 
 
 @click.command()

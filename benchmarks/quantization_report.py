@@ -1,4 +1,4 @@
-"""The table of quantisation as a plot and as a page."""
+"""The table of quantisation in its folder: as text, for programs, as a plot and as a page."""
 
 from __future__ import annotations
 
@@ -10,9 +10,47 @@ from typing import Any
 from ..core import page
 from . import tradeoff
 from .quantization import VALIDATION, Row, header, pareto
+from .report import heading, table, write_json
 from .tradeoff import Spot
 
 _LAYERS_SHOWN = 12
+
+
+def write_report(
+    folder: Path, report: Mapping[str, Any], rows: Sequence[Row], problems: Mapping[str, str]
+) -> None:
+    """table.md, rows.json, pareto.png and report.html of the rows.
+
+    Args:
+        report: command, environment and bundle of the call that adds to them.
+        problems: by row, why it could not be measured.
+    """
+    facts = heading(report["environment"], report["bundle"]).splitlines()
+    facts += [f"- {line}" for line in origin_lines(rows)]
+    told = [f"{way}: {problem}" for way, problem in problems.items()]
+    parts = [
+        f"    {report['command']}",
+        "\n".join(facts),
+        table(header(rows[0].sets), [row.cells() for row in rows]),
+        "\n".join([*layer_lines(rows), *told]),
+    ]
+    (folder / "table.md").write_text("\n\n".join(parts).rstrip() + "\n", encoding="utf-8")
+    found: dict[str, Any] = {"rows": [vars(row) for row in rows], "problems": problems}
+    write_json(folder / "rows.json", {**report, **found})
+    png = plot(rows)
+    (folder / "pareto.png").write_bytes(png)
+    lines = [report["command"], *(line.removeprefix("- ") for line in facts)]
+    write_page(folder / "report.html", rows, problems, lines, png)
+
+
+def origin_lines(rows: Sequence[Row]) -> list[str]:
+    """When, and of which commit, which rows were measured; nothing where all were at once."""
+    origins: dict[str, list[str]] = {}
+    for row in rows:
+        origins.setdefault(row.origin, []).append(row.way)
+    if len(origins) == 1:
+        return []
+    return [f"measured {origin}: {', '.join(of)}" for origin, of in origins.items()]
 
 
 def plot(rows: Sequence[Row]) -> bytes:

@@ -39,13 +39,16 @@ class Record:
         """How many findings there are."""
         return len(self._found)
 
-    def get(self, name: str, measure: Callable[[], T]) -> T:
+    def get(
+        self, name: str, measure: Callable[[], T], holds: Callable[[T], bool] = lambda found: True
+    ) -> T:
         """A finding, which is measured where it is not there yet.
 
         Args:
             measure: gives something that is the same after a journey through JSON.
+            holds: whether a finding that is there is still an answer; else it is measured anew.
         """
-        if name not in self._found:
+        if name not in self._found or not holds(self._found[name]):
             self._found[name] = measure()
             self._write()
         found: T = self._found[name]

@@ -2,14 +2,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from inktex.benchmarks.quantization import AWARE, CONTROLLED, Row, Way, header, pareto, ways
-from inktex.benchmarks.quantization_report import layer_lines, plot, write_page
+from inktex.benchmarks.quantization import (
+    AWARE,
+    CONTROLLED,
+    Comparison,
+    Row,
+    Way,
+    header,
+    pareto,
+    ways,
+)
+from inktex.benchmarks.quantization_report import layer_lines, origin_lines, plot, write_page
+from inktex.core.bundle import write_bundle
 from inktex.core.cli import main
 from inktex.core.errors import QuantizationError
 from inktex.training.inkset import save_inkset
@@ -73,6 +85,16 @@ def test_the_report_names_the_layers_that_hurt(tmp_path: Path) -> None:
     assert layer_lines(rows)[1] == f"- encoder.<stem>: {told}"
 
 
+def test_rows_of_several_calls_tell_theirs() -> None:
+    assert origin_lines(ROWS) == []
+    rows = [replace(each, origin="then, commit a") for each in ROWS[:2]]
+    rows += [replace(each, origin="now, commit b") for each in ROWS[2:]]
+    assert origin_lines(rows) == [
+        "measured then, commit a: onnx fp32, onnx int8",
+        "measured now, commit b: onnx slow, coreml weights8",
+    ]
+
+
 @pytest.fixture
 def benchmark(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
     bundle = synthetic.bundle(tmp_path_factory)
@@ -116,6 +138,45 @@ def test_a_table_is_measured_and_resumed(
     assert fewer.exit_code == 0, fewer.output
     assert "int8" not in fewer.output
     assert json.loads((tmp_path / "table" / "rows.json").read_text())["rows"] == written["rows"]
+
+
+def test_only_rows_that_hang_on_what_is_new_are_measured_anew(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    benchmark: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured: list[str] = []
+
+    def measure(self: Comparison, way: Way) -> Row:
+        measured.append(str(way))
+        return row(str(way), 0.5, 1.0)
+
+    monkeypatch.setattr(Comparison, "_measured", measure)
+
+    def ways_of(*arguments: object) -> list[str]:
+        measured.clear()
+        common = ("-o", tmp_path / "table", "--targets", "onnx", "--precisions", "int8")
+        result = benchmark("quantization", *common, "--methods", "mse", "--samples", 16, *arguments)
+        assert result.exit_code == 0, result.output
+        return list(measured)
+
+    assert ways_of() == ["onnx fp32", "onnx int8 mse"]
+    assert ways_of("--max-drop", 0.5) == ["onnx int8 mse controlled"]
+    assert ways_of("--max-drop", 0.5) == []
+    assert ways_of("--max-drop", 0.3) == ["onnx int8 mse controlled"]
+    plain = synthetic.bundle(tmp_path_factory)
+    assert ways_of("--aware", plain.path) == ["onnx int8 mse aware"]
+    assert ways_of("--aware", plain.path) == []
+    files = {name: plain.read(name) for name in plain.manifest.files}
+    encoder = plain.variant("onnxruntime", "fp32").encoder
+    trained = onnx.load_from_string(files[encoder])
+    trained.doc_string = "of other weights"
+    files[encoder] = trained.SerializeToString()
+    other = write_bundle(tmp_path / "trained", plain.manifest, files)
+    assert ways_of("--aware", other.path) == ["onnx int8 mse aware"]
+    table = (tmp_path / "table" / "table.md").read_text()
+    assert [table.count(f"| onnx {way} |") for way in ("fp32", "int8 mse controlled")] == [1, 1]
 
 
 def test_the_number_of_samples_is_studied(tmp_path: Path, benchmark: Callable[..., Result]) -> None:

@@ -22,6 +22,8 @@ def test_a_finding_is_measured_once(tmp_path: Path) -> None:
     again.get("y", lambda: "y")
     again.get("x 2", lambda: 2)
     assert again.those("x") == ["x", 2]
+    assert again.get("x", lambda: "anew", lambda found: found != "x") == "anew"
+    assert again.get("x", lambda: "no", lambda found: found != "x") == "anew"
     assert Record(path, {"bundle": "b"}).count == 0
     again.remove()
     assert not path.exists()
