@@ -85,8 +85,18 @@ def _openvino(source: GraphSource) -> tuple[Variant, Files]:
 
 def _ort(source: GraphSource) -> tuple[Variant, Files]:
     """For ONNX Runtime Mobile."""
-    variant = Variant("ort", "fp32", "encoder.fp32.ort", "step.fp32.ort")
-    return variant, {variant.encoder: to_ort(source.encoder), variant.step: to_ort(source.step)}
+    return ort_variant("fp32", source.encoder, source.step)
+
+
+def ort_variant(
+    precision: str, encoder: onnx.ModelProto, step: onnx.ModelProto, signed: bool = False
+) -> tuple[Variant, Files]:
+    """The variant for ONNX Runtime Mobile, `signed` as `to_ort` has it."""
+    variant = Variant("ort", precision, f"encoder.{precision}.ort", f"step.{precision}.ort")
+    return variant, {
+        variant.encoder: to_ort(encoder, signed),
+        variant.step: to_ort(step, signed),
+    }
 
 
 def _executorch(source: GraphSource) -> tuple[Variant, Files]:

@@ -11,8 +11,12 @@ import onnxruntime
 from ..core.errors import ExportError
 
 
-def to_ort(model: onnx.ModelProto) -> bytes:
+def to_ort(model: onnx.ModelProto, signed: bool = False) -> bytes:
     """The graph, optimised once and for all, for any processor.
+
+    Args:
+        signed: keep activations of 8 bits that are signed, as Arm is fast with; else they become
+            unsigned, as x86 is.
 
     Raises:
         ExportError: ONNX Runtime refuses the graph.
@@ -21,6 +25,7 @@ def to_ort(model: onnx.ModelProto) -> bytes:
     # one level more would lay weights out for this processor, which another may not have
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.add_session_config_entry("session.save_model_format", "ORT")
+    options.add_session_config_entry("session.qdqisint8allowed", str(int(signed)))
     options.log_severity_level = 4  # what goes wrong is raised
     with tempfile.TemporaryDirectory(prefix="inktex-") as place:
         path = Path(place) / "graph.ort"

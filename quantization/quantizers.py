@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from ..core.errors import QuantizationError
 from ..core.interface import GraphSpec
 from ..core.manifest import Variant
 from ..export.graphs import EncoderGraph, StepGraph
-from ..export.targets import coreml_variant, example_inputs, limits_of, onnx_variant
+from ..export.targets import coreml_variant, example_inputs, limits_of, onnx_variant, ort_variant
 from ..export.to_executorch import to_executorch
 from ..export.to_openvino import openvino_files, to_openvino
 from ..export.to_tensorrt import ask_the_parser, to_float16, to_tensorrt, with_all_cells
@@ -58,27 +59,50 @@ class Quantizer:
     stand_in: Quantizer | None = None
 
 
-def _onnx(
-    source: QuantizationSource,
-    precision: str,
-    scheme: Scheme,
-) -> Quantizer:
+def _onnx(source: QuantizationSource, precision: str, scheme: Scheme) -> Quantizer:
     """For ONNX Runtime: the encoder statically, the weights of the step dynamically."""
-    encoder = layers_of(source.encoder, STATIC_OPERATORS)
-    step = layers_of(source.step, DYNAMIC_OPERATORS)
 
     def make(kept: Collection[str]) -> tuple[Variant, Files]:
-        ranges = source.ranges(scheme.symmetric)
-        left = [each for each in kept if each in step]
-        return onnx_variant(
-            precision,
-            static_int8(source.encoder, ranges, scheme, [each for each in kept if each in encoder]),
-            dynamic_int8(source.step, left),
-            source.tree and dynamic_int8(source.tree, left),
-        )
+        tree = source.tree and dynamic_int8(source.tree, _of_step(source, kept))
+        return onnx_variant(precision, *_int8_graphs(source, scheme, kept), tree)
 
     form = f"encoder {scheme.name}, per channel; step dynamic"
-    return Quantizer(f"onnx {precision}", form, (*encoder, *step), make)
+    return Quantizer(f"onnx {precision}", form, _int8_layers(source), make)
+
+
+def _ort(source: QuantizationSource, precision: str, scheme: Scheme) -> Quantizer:
+    """For ONNX Runtime Mobile: the same."""
+
+    def make(kept: Collection[str]) -> tuple[Variant, Files]:
+        graphs = _int8_graphs(source, scheme, kept)
+        return ort_variant(precision, *graphs, signed=scheme is SIGNED)
+
+    stand_in = _onnx(source, precision, scheme)
+    return Quantizer(f"ort {precision}", stand_in.form, stand_in.layers, make, stand_in)
+
+
+def _int8_layers(source: QuantizationSource) -> tuple[str, ...]:
+    """Of both graphs, those that `_int8_graphs` quantises."""
+    encoder = layers_of(source.encoder, STATIC_OPERATORS)
+    return (*encoder, *layers_of(source.step, DYNAMIC_OPERATORS))
+
+
+def _int8_graphs(
+    source: QuantizationSource, scheme: Scheme, kept: Collection[str]
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The encoder, statically, and the step, dynamically."""
+    encoder = layers_of(source.encoder, STATIC_OPERATORS)
+    left = [each for each in kept if each in encoder]
+    return (
+        static_int8(source.encoder, source.ranges(scheme.symmetric), scheme, left),
+        dynamic_int8(source.step, _of_step(source, kept)),
+    )
+
+
+def _of_step(source: QuantizationSource, kept: Collection[str]) -> list[str]:
+    """Of some layers, those of the step."""
+    step = layers_of(source.step, DYNAMIC_OPERATORS)
+    return [each for each in kept if each in step]
 
 
 def _onnx_dynamic(source: QuantizationSource) -> Quantizer:
@@ -263,6 +287,10 @@ FORMS: dict[str, dict[str, Callable[[QuantizationSource], Quantizer]]] = {
         "weights8": partial(_onnx_weights, bits=8),
         "weights4": partial(_onnx_weights, bits=4),
         "fp16": _onnx_half,
+    },
+    "ort": {
+        "int8": partial(_ort, precision="int8", scheme=UNSIGNED),
+        "int8-arm": partial(_ort, precision="int8-arm", scheme=SIGNED),
     },
     "openvino": {
         **{name: partial(_openvino, precision=name) for name in ("int8", "weights8", "fp16")},

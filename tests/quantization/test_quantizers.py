@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from inktex.core.interface import GraphSpec, TensorSpec
 from inktex.export.mil_interpreter import MilProgram
 from inktex.export.to_coreml import to_coreml
 from inktex.export.to_executorch import to_executorch
+from inktex.export.to_ort import to_ort
 from inktex.quantization import coreml_weights, executorch_int8
 from inktex.quantization.quantizers import FORMS, quantizer
 from inktex.quantization.source import QuantizationSource, calibration_images
@@ -41,6 +43,7 @@ def trials(bundle: Bundle) -> Trials:
         ("onnx", "int8-arm", 0.01),
         ("onnx", "dynamic8", 0.01),
         ("onnx", "fp16", 1e-5),
+        ("ort", "int8", 0.01),
         ("openvino", "int8", 0.01),
         ("openvino", "fp16", 1e-5),
         ("openvino", "int8-nncf", 0.01),
@@ -62,6 +65,25 @@ def test_every_form_thinks_nearly_as_float32_does(
     found = trials.agreement(variant, files)
     assert 0 < found.divergence < divergence
     assert found.share > 0.7
+
+
+def test_the_own_format_of_onnx_runtime_holds_the_same_numbers(
+    source: QuantizationSource, bundle: Bundle
+) -> None:
+    [image] = source.images[:1]
+    for precision, signed in (("int8", False), ("int8-arm", True)):
+        runs = []
+        for target in ("onnx", "ort"):
+            variant, files = quantizer(target, precision, source).make(())
+            options = onnxruntime.SessionOptions()
+            options.add_session_config_entry("session.qdqisint8allowed", str(int(signed)))
+            session = onnxruntime.InferenceSession(files[variant.encoder], options)
+            runs.append(session.run(None, {bundle.manifest.interface.image: image}))
+        for found, expected in zip(*runs, strict=True):
+            np.testing.assert_array_equal(found, expected)
+    model = quantizer("onnx", "int8-arm", source).make(())[1]["encoder.int8-arm.onnx"]
+    graph = onnx.load_from_string(model)
+    assert to_ort(graph, signed=True) != to_ort(graph, signed=False)
 
 
 def test_tensorrt_gets_nothing_that_it_rejects(source: QuantizationSource) -> None:
@@ -166,4 +188,4 @@ def test_coreml_gets_small_weights(
 
 
 def test_every_target_of_the_list_is_known() -> None:
-    assert set(FORMS) == {"onnx", "openvino", "tensorrt", "executorch", "coreml"}
+    assert set(FORMS) == {"onnx", "ort", "openvino", "tensorrt", "executorch", "coreml"}
