@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import onnx
@@ -159,11 +160,11 @@ def _tensorrt(source: GraphSource) -> tuple[Variant, Files]:
     }
 
 
-def _coreml(source: GraphSource) -> tuple[Variant, Files]:
+def _coreml(source: GraphSource, inside: bool = False) -> tuple[Variant, Files]:
     """For CoreML: an ML package for each graph."""
     if source.network is None:
         raise ExportError("expected a checkpoint to write for CoreML, found only ONNX graphs")
-    return coreml_variant(source.network, source.interface, source.longest)
+    return coreml_variant(source.network, source.interface, source.longest, inside=inside)
 
 
 def coreml_variant(
@@ -172,40 +173,40 @@ def coreml_variant(
     longest: int,
     precision: str = "fp16",
     compress: Callable[[Any], Any] = lambda model: model,
+    inside: bool = False,
 ) -> tuple[Variant, Files]:
-    """The variant for CoreML, with the weights as `compress` leaves them (see `to_coreml`)."""
+    """The variant for CoreML, with the weights as `compress` leaves them (see `to_coreml`).
+
+    Args:
+        inside: for iOS 18: the same encoder, and a step for one beam that keeps its caches.
+    """
     limits = limits_of(interface, longest)
-    names = (f"encoder.{precision}.mlpackage", f"step.{precision}.mlpackage")
-    variant = Variant("coreml", precision, *names, limits=limits, image_sizes=IMAGE_SIZES)
-    parts: list[tuple[str, nn.Module, GraphSpec, Sequence[tuple[int, int]]]] = [
-        (variant.encoder, EncoderGraph(network), interface.encoder, IMAGE_SIZES),
-        (variant.step, StepGraph(network), interface.step, ()),
-    ]
+    target, suffix, spec = "coreml", "", interface.step
+    step: StepGraph | KeepingStepGraph = StepGraph(network)
+    kept: dict[str, tuple[int, ...]] = {}
+    if inside:
+        target, suffix, limits = "coreml18", ".state", {**limits, "beams": 1}
+        step = KeepingStepGraph(network)
+        kept = step.kept
+        outside = [each for each in interface.state if each.input not in kept]
+        spec = GraphSpec(
+            tuple(each for each in spec.inputs if each.name not in kept),
+            (spec[interface.log_probs], *(spec[each.output] for each in outside)),
+        )
+    names = (f"encoder.{precision}.mlpackage", f"step.{precision}{suffix}.mlpackage")
+    variant = Variant(target, precision, *names, limits=limits, image_sizes=IMAGE_SIZES)
+    encoder = EncoderGraph(network), example_inputs(interface.encoder), interface.encoder
+    packages = {
+        variant.encoder: to_coreml(*encoder, limits, IMAGE_SIZES, compress=compress),
+        variant.step: to_coreml(
+            step, example_inputs(spec), spec, limits, kept=kept, compress=compress
+        ),
+    }
     return variant, {
         f"{name}/{file}": data
-        for name, module, spec, sizes in parts
-        for file, data in to_coreml(
-            module, example_inputs(spec), spec, limits, sizes, compress=compress
-        ).items()
+        for name, package in packages.items()
+        for file, data in package.items()
     }
-
-
-def _coreml_with_state(source: GraphSource) -> tuple[Variant, Files]:
-    """For CoreML of iOS 18: the same encoder, and a step for one beam that keeps its caches."""
-    base, files = _coreml(source)
-    assert source.network is not None
-    limits = {**base.limits, "beams": 1}
-    variant = replace(base, target="coreml18", step="step.fp16.state.mlpackage", limits=limits)
-    module = KeepingStepGraph(source.network)
-    interface = source.interface
-    outside = [each for each in interface.state if each.input not in module.kept]
-    spec = GraphSpec(
-        tuple(each for each in interface.step.inputs if each.name not in module.kept),
-        (interface.step[interface.log_probs], *(interface.step[each.output] for each in outside)),
-    )
-    package = to_coreml(module, example_inputs(spec), spec, limits, kept=module.kept)
-    files = {name: data for name, data in files.items() if not name.startswith(base.step)}
-    return variant, {**files, **{f"{variant.step}/{name}": data for name, data in package.items()}}
 
 
 TARGETS: dict[str, Callable[[GraphSource], tuple[Variant, Files]]] = {
@@ -215,7 +216,7 @@ TARGETS: dict[str, Callable[[GraphSource], tuple[Variant, Files]]] = {
     "executorch": _executorch,
     "tensorrt": _tensorrt,
     "coreml": _coreml,
-    "coreml18": _coreml_with_state,
+    "coreml18": partial(_coreml, inside=True),
 }
 
 

@@ -265,18 +265,26 @@ def _executorch(source: QuantizationSource) -> Quantizer:
     return Quantizer("executorch int8", form, (*encoder, *step), make, stand_in)
 
 
-def _coreml(
-    source: QuantizationSource, precision: str, form: str, compress: Callable[[Any], Any]
-) -> Quantizer:
-    """For CoreML: the weights alone."""
+_COREML: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "weights8": ("weights alone, 8 bits", coreml_weights.weights8),
+    **{
+        f"palette{bits}": (f"weights alone, a palette of {2**bits}", coreml_weights.palette(bits))
+        for bits in (6, 4)
+    },
+}
+
+
+def _coreml(source: QuantizationSource, precision: str, inside: bool = False) -> Quantizer:
+    """For CoreML: the weights alone; `inside` as `coreml_variant` has it."""
     network = source.network
     manifest = source.bundle.manifest
+    form, compress = _COREML[precision]
 
     def make(kept: Collection[str]) -> tuple[Variant, Files]:
         longest = manifest.decoding.max_length
-        return coreml_variant(network, manifest.interface, longest, precision, compress)
+        return coreml_variant(network, manifest.interface, longest, precision, compress, inside)
 
-    return Quantizer(f"coreml {precision}", form, (), make)
+    return Quantizer(f"coreml{'18' * inside} {precision}", form, (), make)
 
 
 FORMS: dict[str, dict[str, Callable[[QuantizationSource], Quantizer]]] = {
@@ -298,23 +306,8 @@ FORMS: dict[str, dict[str, Callable[[QuantizationSource], Quantizer]]] = {
     },
     "tensorrt": {"int8": _tensorrt},
     "executorch": {"int8": _executorch},
-    "coreml": {
-        "weights8": partial(
-            _coreml,
-            precision="weights8",
-            form="weights alone, 8 bits",
-            compress=coreml_weights.weights8,
-        ),
-        **{
-            f"palette{bits}": partial(
-                _coreml,
-                precision=f"palette{bits}",
-                form=f"weights alone, a palette of {2**bits}",
-                compress=coreml_weights.palette(bits),
-            )
-            for bits in (6, 4)
-        },
-    },
+    "coreml": {name: partial(_coreml, precision=name) for name in _COREML},
+    "coreml18": {name: partial(_coreml, precision=name, inside=True) for name in _COREML},
 }
 """By target, as `inktex export --to` names it, and precision."""
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from inktex.core.bundle import Bundle
+from inktex.core.bundle import Bundle, write_bundle
 from inktex.core.errors import QuantizationError
 from inktex.core.interface import GraphSpec, TensorSpec
 from inktex.export.mil_interpreter import MilProgram
+from inktex.export.parity import compare_with_golden
 from inktex.export.to_coreml import to_coreml
 from inktex.export.to_executorch import to_executorch
 from inktex.export.to_ort import to_ort
@@ -161,8 +163,12 @@ def test_executorch_runs_eight_bits() -> None:
 
 @pytest.mark.parametrize(
     ("compress", "error"),
-    [(coreml_weights.weights8, 0.01), (coreml_weights.palette(4), 0.2)],
-    ids=["weights8", "palette4"],
+    [
+        (coreml_weights.weights8, 0.01),
+        (coreml_weights.palette(6), 0.05),
+        (coreml_weights.palette(4), 0.2),
+    ],
+    ids=["weights8", "palette6", "palette4"],
 )
 def test_coreml_gets_small_weights(
     compress: object, error: float, tmp_path_factory: pytest.TempPathFactory
@@ -187,5 +193,19 @@ def test_coreml_gets_small_weights(
     assert 1e-4 < np.linalg.norm(found - exact) / np.linalg.norm(exact) < error
 
 
+def test_caches_stay_inside_coreml_beside_small_weights(
+    source: QuantizationSource, bundle: Bundle, tmp_path: Path
+) -> None:
+    pytest.importorskip("coremltools")
+    variant, files = quantizer("coreml18", "weights8", source).make(())
+    assert (variant.target, variant.precision) == ("coreml18", "weights8")
+    assert variant.limits["beams"] == 1
+    golden = {"golden.npz": bundle.read("golden.npz")}
+    manifest = replace(bundle.manifest, variants=(variant,))
+    made = write_bundle(tmp_path / "bundle", manifest, {**files, **golden})
+    report = compare_with_golden(made, variant)
+    assert report.passed, str(report)
+
+
 def test_every_target_of_the_list_is_known() -> None:
-    assert set(FORMS) == {"onnx", "ort", "openvino", "tensorrt", "executorch", "coreml"}
+    assert set(FORMS) == {"onnx", "ort", "openvino", "tensorrt", "executorch", "coreml", "coreml18"}
