@@ -13,15 +13,16 @@ from ..core.errors import RuntimeUnavailable
 
 
 def int8(
-    examples: Sequence[Mapping[str, Tensor]], kept: Collection[str]
+    examples: Sequence[Mapping[str, Tensor]], kept: Collection[str], convolutions: bool = True
 ) -> Callable[[nn.Module], nn.Module]:
     """What quantises an exported graph: convolutions statically, signed and per channel, with
     ranges from histograms of their inputs and outputs; products with 8-bit weights, whose
     activations become so while they run.
 
     Args:
-        examples: inputs by name, to calibrate with; one is enough where there is no convolution.
+        examples: inputs by name, to calibrate with; one is enough without convolutions.
         kept: modules of the network, by name, that stay in float32.
+        convolutions: quantise them, too. A step's have no inputs to calibrate with before it runs.
 
     Raises:
         RuntimeUnavailable: executorch or torchao is not installed.
@@ -51,10 +52,10 @@ def int8(
 
     def quantize(module: nn.Module) -> nn.Module:
         quantizer = XNNPACKQuantizer().set_filter_function(wanted)
-        for operator, dynamic in (
-            (torch.ops.aten.conv2d.default, False),
-            (torch.ops.aten.linear.default, True),
-        ):
+        dynamically = {torch.ops.aten.linear.default: True}
+        if convolutions:
+            dynamically[torch.ops.aten.conv2d.default] = False
+        for operator, dynamic in dynamically.items():
             config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
             quantizer.set_operator_type(operator, config)
         with torch.no_grad():

@@ -237,7 +237,7 @@ def _tensorrt(source: QuantizationSource) -> Quantizer:
 
 
 def _executorch(source: QuantizationSource) -> Quantizer:
-    """For ExecuTorch with XNNPACK: the encoder statically, the weights of the step dynamically."""
+    """For ExecuTorch with XNNPACK: convolutions of the encoder statically, products dynamically."""
     network = source.network
     encoder = [each for each in layers_of(source.encoder, STATIC_OPERATORS) if "." in each]
     step = [each for each in layers_of(source.step, DYNAMIC_OPERATORS) if "." in each]
@@ -248,19 +248,29 @@ def _executorch(source: QuantizationSource) -> Quantizer:
         limits = limits_of(interface, manifest.decoding.max_length)
         variant = Variant("executorch", "int8", "encoder.int8.pte", "step.int8.pte", limits=limits)
         images = [{interface.image: torch.from_numpy(image)} for image in source.images]
-        parts: list[tuple[str, nn.Module, GraphSpec, Sequence[Mapping[str, Tensor]]]] = [
-            (variant.encoder, EncoderGraph(network), interface.encoder, images),
-            # its activations have no ranges, but its weights are looked at in a run
-            (variant.step, StepGraph(network), interface.step, [example_inputs(interface.step)]),
+        # the step's activations have no ranges: what follows a coverage, which grows from zero in
+        # every formula, stays in float32; but weights are looked at in a run, too
+        given = [example_inputs(interface.step)]
+        parts: list[tuple[str, nn.Module, GraphSpec, Callable[[nn.Module], nn.Module]]] = [
+            (
+                variant.encoder,
+                EncoderGraph(network),
+                interface.encoder,
+                executorch_int8.int8(images, kept),
+            ),
+            (
+                variant.step,
+                StepGraph(network),
+                interface.step,
+                executorch_int8.int8(given, kept, convolutions=False),
+            ),
         ]
         return variant, {
-            name: to_executorch(
-                module, example_inputs(spec), spec, limits, executorch_int8.int8(examples, kept)
-            )
-            for name, module, spec, examples in parts
+            name: to_executorch(module, example_inputs(spec), spec, limits, quantize)
+            for name, module, spec, quantize in parts
         }
 
-    form = "convolutions static S8S8, per channel, ranges of histograms; products dynamic"
+    form = "encoder's convolutions static S8S8, per channel, ranges of histograms; products dynamic"
     stand_in = _onnx(source, "int8-arm", SIGNED)
     return Quantizer("executorch int8", form, (*encoder, *step), make, stand_in)
 
