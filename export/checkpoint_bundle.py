@@ -32,6 +32,7 @@ def export_bundle(
     targets: Sequence[str] = ("onnx",),
     padding_px: int = PADDING_PX,
     rescore: bool = False,
+    origin: Manifest | None = None,
 ) -> Bundle:
     """Write the averaged weights of a checkpoint as a bundle.
 
@@ -42,6 +43,8 @@ def export_bundle(
         padding_px: paper that every image gets to the right and below; less is faster, and what
             it does to accuracy is for validation to tell.
         rescore: rank the hypotheses of a beam by both directions of writing.
+        origin: of the bundle that the weights were taken out of: where they came from is told as
+            there, and how sure a reading may be, too, unless it is read differently.
 
     Raises:
         ExportError: a graph came out with another interface, there is no such target, or the
@@ -70,15 +73,24 @@ def export_bundle(
         targets,
         GraphSource(encoder_model, step_model, interface, network.max_length, network, tree_model),
     )
+    decoding = Decoding(network.max_length, beams, rescore=rescore)
+    confidence = beam_confidence = None
+    if origin is not None:
+        decoding = replace(decoding, length_penalty=origin.decoding.length_penalty)
+        if prepared == origin.preprocessing:
+            confidence = origin.confidence
+            beam_confidence = origin.beam_confidence if rescore == origin.decoding.rescore else None
     manifest = Manifest(
         vocabulary=checkpoint.vocabulary,
         interface=interface,
         preprocessing=prepared,
-        decoding=Decoding(network.max_length, beams, rescore=rescore),
+        decoding=decoding,
         variants=variants,
-        provenance=_provenance(checkpoint),
+        provenance=_provenance(checkpoint) if origin is None else _provenance_again(origin),
         licence=licence,
         golden="golden.npz",
+        confidence=confidence,
+        beam_confidence=beam_confidence,
     )
     files: dict[str, bytes | Path] = {
         **graphs,
@@ -89,11 +101,21 @@ def export_bundle(
     return write_bundle(path, manifest, files)
 
 
+def _versions() -> dict[str, Any]:
+    return {"inktex": importlib.metadata.version("inktex"), "torch": torch.__version__}
+
+
+def _provenance_again(origin: Manifest) -> dict[str, Any]:
+    """That of the bundle, by these versions; what was quantised is in the weights only."""
+    told = {name: each for name, each in origin.provenance.items() if name != "quantization"}
+    precisions = [each.precision for each in origin.variants]
+    return {**told, **_versions(), "exported_from": {"precisions": precisions}}
+
+
 def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
     progress = checkpoint.progress
     return {
-        "inktex": importlib.metadata.version("inktex"),
-        "torch": torch.__version__,
+        **_versions(),
         "recipe": checkpoint.recipe.to_dict(),
         "data": dict(checkpoint.provenance),
         "training": {

@@ -11,7 +11,7 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("checkpoint", type=_PATH)
+@click.argument("weights", type=_PATH)
 @click.option("-o", "--output", required=True, type=_PATH, help="The bundle to write, a folder.")
 @click.option(
     "--average",
@@ -20,18 +20,24 @@ _PATH = click.Path(path_type=Path)
     type=_PATH,
     help="Average these weights in: a checkpoint, a bundle, default. More than one if repeated.",
 )
-@click.option("--beams", default=1, show_default=True, help="That a search follows by default.")
+@click.option(
+    "--beams",
+    type=click.IntRange(min=1),
+    help="That a search follows by default: 1, or the bundle's.",
+)
 @click.option(
     "--padding",
     type=click.IntRange(min=0),
     metavar="PX",
-    help="Paper to the right and below, by default as much as in training: less is faster; choose "
-    "it on validation.",
+    help="Paper to the right and below, by default as much as in training, or in the bundle: less "
+    "is faster; choose it on validation.",
 )
 @click.option(
-    "--rescore", is_flag=True, help="Rank a beam's hypotheses by both directions of writing."
+    "--rescore/--no-rescore",
+    default=None,
+    help="Rank a beam's hypotheses by both directions of writing; a bundle's as it does.",
 )
-@click.option("--licence", help="Of the weights; by default that of CROHME.")
+@click.option("--licence", help="Of the weights; by default that of CROHME, or of the bundle.")
 @click.option(
     "--to",
     "targets",
@@ -42,16 +48,19 @@ _PATH = click.Path(path_type=Path)
     "coreml, coreml18.",
 )
 def export(
-    checkpoint: Path,
+    weights: Path,
     output: Path,
     others: tuple[Path, ...],
-    beams: int,
+    beams: int | None,
     padding: int | None,
-    rescore: bool,
+    rescore: bool | None,
     licence: str | None,
     targets: str,
 ) -> None:
-    """Write a checkpoint as a bundle: encoder graph, step graph, manifest, golden arrays.
+    """Write weights as a bundle: encoder graph, step graph, manifest, golden arrays.
+
+    WEIGHTS are a checkpoint of `inktex train`, or a bundle ("default" is the one that comes with
+    inktex), whose weights are taken as they are, rounded ones too: so it gets to other runtimes.
 
     The mean of trainings that began at the same weights, and of these weights, may read better than
     each; whether it does is for validation to tell.
@@ -60,19 +69,37 @@ def export(
     Examples:
       inktex export runs/edge/last.safetensors -o my-bundle
       inktex export runs/edge/last.safetensors -o my-bundle --to openvino,onnx
+      inktex export default -o my-bundle --to onnx,executorch,coreml
       inktex export runs/more/last.safetensors -o my-bundle --average default
     """
+    from ..core.manifest import Decoding
+    from ..core.preparation import size_limits
+    from ..training.bundle_weights import bundle_source
     from ..training.checkpoint import Checkpoint
     from ..training.preprocessing import PADDING_PX
-    from ..training.warm_start import load_source
+    from ..training.warm_start import bundle_at, load_source
     from ..training.weight_averaging import averaged
     from .checkpoint_bundle import WEIGHTS_LICENCE, export_bundle
 
     names = [name.strip() for name in targets.split(",") if name.strip()]
-    source = averaged(Checkpoint.load(checkpoint), [load_source(each) for each in others])
-    licence = licence or WEIGHTS_LICENCE
-    padding = PADDING_PX if padding is None else padding
-    bundle = export_bundle(source, output, licence, beams, names, padding, rescore)
+    given = bundle_at(weights)
+    if given is None:
+        origin, source = None, Checkpoint.load(weights)
+        decoding, paper, terms = Decoding(0), PADDING_PX, WEIGHTS_LICENCE
+    else:
+        origin, source = given.manifest, bundle_source(given).checkpoint()
+        decoding, terms = origin.decoding, origin.licence
+        _, paper, _ = size_limits(origin.preprocessing)
+    bundle = export_bundle(
+        averaged(source, [load_source(each) for each in others]),
+        output,
+        licence or terms,
+        beams or decoding.beams,
+        names,
+        paper if padding is None else padding,
+        decoding.rescore if rescore is None else rescore,
+        origin,
+    )
     for name, record in bundle.manifest.files.items():
         click.echo(f"{record.size:>12,}  {output / name}")
 

@@ -112,10 +112,7 @@ class QuantizationSource:
             return self._checkpoint.trained_network()
         from ..training.bundle_weights import bundle_source
 
-        source = bundle_source(self.bundle)
-        network = source.recipe.model.build(self.bundle.manifest.vocabulary)
-        network.load_state_dict(dict(source.tensors), strict=False)
-        return network.eval()
+        return bundle_source(self.bundle).checkpoint().trained_network()
 
 
 def check_not_quantized(bundle: Bundle) -> None:
@@ -124,7 +121,7 @@ def check_not_quantized(bundle: Bundle) -> None:
         if variant.precision not in ("fp32", "fp16"):
             raise QuantizationError(
                 f"{bundle.path}: expected a bundle without {variant.precision.upper()}, found one "
-                "that has it; quantise the bundle that `inktex export` wrote"
+                "that has it; quantise what `inktex export` writes, also of this one"
             )
 
 

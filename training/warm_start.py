@@ -15,7 +15,7 @@ from ..core.bundle import Bundle
 from ..core.errors import CheckpointError
 from ..core.vocabulary import Vocabulary
 from ..runtimes import DEFAULT_BUNDLE
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, Progress
 from .recipe import ModelSettings, Recipe
 from .recognizer import Recognizer
 
@@ -40,6 +40,15 @@ class Source:
     tensors: Mapping[str, Tensor]
     folded: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def checkpoint(self) -> Checkpoint:
+        """These weights as a slim checkpoint, to evaluate and to export; what only training needs,
+        and they lack, is new."""
+        network = self.recipe.model.build(self.vocabulary)
+        network.load_state_dict(dict(self.tensors), strict=False)
+        data = self.provenance.get("data", {})
+        average = network.state_dict()
+        return Checkpoint(self.recipe, self.vocabulary, Progress(), {}, average, {}, data)
 
     def check_reads_as(self, recipe: Recipe, option: str) -> None:
         """Raise CheckpointError if they see formulas otherwise than a recipe's, or write other
@@ -91,12 +100,11 @@ def load_source(path: Path) -> Source:
         ParityError: the network that was made of the bundle does not compute what it computes.
         RuntimeUnavailable: the package `onnx`, which bundles need, is not installed.
     """
-    if path == Path("default") and not path.exists():
-        path = DEFAULT_BUNDLE
-    if path.is_dir():
+    bundle = bundle_at(path)
+    if bundle is not None:
         from .bundle_weights import bundle_source
 
-        return bundle_source(Bundle.open(path))
+        return bundle_source(bundle)
     checkpoint = Checkpoint.load(path)
     return Source(
         checkpoint.recipe,
@@ -111,6 +119,13 @@ def load_source(path: Path) -> Source:
             },
         },
     )
+
+
+def bundle_at(path: Path) -> Bundle | None:
+    """The bundle that a path to weights means, if it means one: a folder, or "default"."""
+    if path == Path("default") and not path.exists():
+        path = DEFAULT_BUNDLE
+    return Bundle.open(path) if path.is_dir() else None
 
 
 def grown(vocabulary: Vocabulary, captions: Iterable[Sequence[str]]) -> Vocabulary:

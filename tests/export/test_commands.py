@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
-from inktex.core.bundle import Bundle
+from inktex.core.bundle import Bundle, write_bundle
 from inktex.core.cli import main
+from inktex.core.confidence import Calibration
+from inktex.quantization.quantized_bundle import Settings, quantize_bundle
 from inktex.training.inkset import save_inkset
+from inktex.training.warm_start import load_source
 
 from ..training.synthetic import checkpoint_file, expressions
 from .test_parity import shaken, with_changed_weights
@@ -82,6 +87,45 @@ def test_a_checkpoint_averaged_with_itself_is_exported_as_it_is(
     result = inktex("export", checkpoint, "-o", path, "--average", tmp_path / "none")
     assert result.exit_code == 2
     assert "found no file" in result.output
+
+
+def test_a_bundle_is_exported_again_for_other_runtimes(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default one, in INT8 only, as it ships: the same weights, told alike."""
+    calibration = Calibration(0.5, 1.0, 1.0, 0.1, 0.0)
+    small = quantize_bundle(
+        bundle, tmp_path / "small", expressions(20), Settings(samples=16), keep_fp32=False
+    )
+    manifest = replace(
+        small.manifest,
+        confidence=calibration,
+        decoding=replace(small.manifest.decoding, beams=3),
+        licence="ours",
+    )
+    shipped = write_bundle(tmp_path / "shipped", manifest, small.contents())
+    monkeypatch.setattr("inktex.training.warm_start.DEFAULT_BUNDLE", shipped.path)
+    path = tmp_path / "again"
+    result = inktex("export", "default", "-o", path, "--to", "onnx,openvino")
+    assert result.exit_code == 0, result.output
+    again = Bundle.open(path)
+    kept = ("vocabulary", "interface", "preprocessing", "decoding", "licence", "confidence")
+    for name in kept:
+        assert getattr(again.manifest, name) == getattr(manifest, name)
+    assert [each.precision for each in again.manifest.variants] == ["fp32", "fp32"]
+    told = again.manifest.provenance
+    assert told["recipe"] == manifest.provenance["recipe"]
+    assert told["exported_from"] == {"precisions": ["int8"]}
+    assert "quantization" not in told
+    assert inktex("verify", path).exit_code == 0
+    before, after = (load_source(each).tensors for each in (shipped.path, path))
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor)
+    result = inktex("export", path, "-o", path, "--padding", "4", "--beams", "2")
+    assert result.exit_code == 0, result.output
+    manifest = Bundle.open(path).manifest
+    assert manifest.confidence is None  # it was calibrated with other paper around the ink
+    assert manifest.decoding.beams == 2
 
 
 @pytest.mark.parametrize(
