@@ -160,13 +160,13 @@ def quantization(
     problems: dict[str, str] = {}
     for way in rows_asked:
         try:
-            row = comparison.row(way)
+            click.echo(row_of(comparison.row(way).cells()))
         except InktexError as error:
             problems[str(way)] = str(error)
             click.echo(f"inktex: left out: {way}: {error}", err=True)
-            continue
-        click.echo(row_of(row.cells()))
-        write_report(output, report, comparison.rows(), problems)
+        rows = comparison.rows()
+        if rows:
+            write_report(output, report, rows, problems)
 
 
 @click.command()

@@ -48,7 +48,9 @@ class Record:
             measure: gives something that is the same after a journey through JSON.
             holds: whether a finding that is there is still an answer; else it is measured anew.
         """
-        if name not in self._found or not holds(self._found[name]):
+        if name in self._found and not holds(self._found[name]):
+            del self._found[name]  # nor is it one where measuring fails
+        if name not in self._found:
             self._found[name] = measure()
             self._write()
         found: T = self._found[name]

@@ -149,6 +149,8 @@ def test_only_rows_that_hang_on_what_is_new_are_measured_anew(
     measured: list[str] = []
 
     def measure(self: Comparison, way: Way) -> Row:
+        if way.how == "controlled" and self._max_drop < 0.2:
+            raise QuantizationError("it loses more")
         measured.append(str(way))
         return row(str(way), 0.5, 1.0)
 
@@ -164,6 +166,10 @@ def test_only_rows_that_hang_on_what_is_new_are_measured_anew(
     assert ways_of() == ["onnx fp32", "onnx int8 mse"]
     assert ways_of("--max-drop", 0.5) == ["onnx int8 mse controlled"]
     assert ways_of("--max-drop", 0.5) == []
+    assert ways_of("--max-drop", 0.1) == []
+    told = (tmp_path / "table" / "table.md").read_text()
+    assert "| onnx int8 mse controlled |" not in told  # what held 0.5 is no answer
+    assert "onnx int8 mse controlled: it loses more" in told
     assert ways_of("--max-drop", 0.3) == ["onnx int8 mse controlled"]
     plain = synthetic.bundle(tmp_path_factory)
     assert ways_of("--aware", plain.path) == ["onnx int8 mse aware"]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from inktex.quantization.record import Record
 
 
@@ -24,6 +26,9 @@ def test_a_finding_is_measured_once(tmp_path: Path) -> None:
     assert again.those("x") == ["x", 2]
     assert again.get("x", lambda: "anew", lambda found: found != "x") == "anew"
     assert again.get("x", lambda: "no", lambda found: found != "x") == "anew"
+    with pytest.raises(ZeroDivisionError):
+        again.get("x", lambda: str(1 // 0), lambda found: found != "anew")
+    assert again.those("x") == [2]  # what no longer holds is no finding
     assert Record(path, {"bundle": "b"}).count == 0
     again.remove()
     assert not path.exists()
