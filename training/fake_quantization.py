@@ -19,6 +19,7 @@ from .two_scale_encoder import ConvNorm
 
 _QUANTILE = 0.9999
 _LOOKED_AT = 1 << 14  # values of a batch that tell its range
+_GOLDEN = (5**0.5 - 1) / 2
 
 
 class QuantizedConvNorm(ConvNorm):
@@ -67,13 +68,27 @@ def rounded_activations(x: Tensor) -> Tensor:
     """The nearest of 256 levels, one of which is 0, between the extremes of most of the values."""
     x = x.float()
     with torch.no_grad():
-        flat = x.detach().reshape(-1)
-        some = flat[:: max(flat.numel() // _LOOKED_AT, 1)]
+        some = spread_values(x.detach())
         high = torch.quantile(some, _QUANTILE).clamp(min=0)
         low = torch.quantile(some, 1 - _QUANTILE).clamp(max=0)
         scale = ((high - low) / 255).clamp(min=1e-8)
         zero = (-low / scale).round().clamp(0, 255).to(torch.int32)
     return torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, 255)
+
+
+def spread_values(x: Tensor) -> Tensor:
+    """Some of the values of a tensor, [16384] of them or all, from everywhere in it.
+
+    Their places are multiples of the golden ratio, modulo one. Every so-manieth value would not do:
+    sides of images have many divisors, and all would come from a few columns, from the blank margin
+    as likely as not.
+    """
+    flat = x.reshape(-1)
+    if flat.numel() <= _LOOKED_AT:
+        return flat
+    turns = torch.arange(_LOOKED_AT, device=x.device, dtype=torch.float64) * _GOLDEN
+    places = (turns.frac() * flat.numel()).long().clamp(max=flat.numel() - 1)
+    return flat[places]
 
 
 def rounded_weights(weight: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from inktex.training.fake_quantization import (
     make_quantization_aware,
     rounded_activations,
     rounded_weights,
+    spread_values,
 )
 from inktex.training.two_scale_encoder import ConvNorm
 from inktex.training.warm_start import load_source
@@ -33,6 +34,18 @@ def test_values_take_the_levels_of_a_byte() -> None:
     rounded = rounded_weights(weight)
     steps = weight.abs().amax(dim=(1, 2, 3)) / 127
     assert ((rounded - weight).abs() <= 0.51 * steps[:, None, None, None] + 1e-7).all()
+
+
+def test_the_range_is_that_of_the_whole_batch() -> None:
+    """Sides that are powers of two, a blank margin: every 256th value is from the first column."""
+    x = torch.zeros(16, 32, 32, 256)
+    x[..., 40:200] = torch.rand(16, 32, 32, 160, generator=torch.Generator().manual_seed(1))
+    some = spread_values(x)
+    assert len(some) == 1 << 14
+    assert float(some.ne(0).float().mean()) == pytest.approx(160 / 256, abs=0.01)
+    assert float((rounded_activations(x) - x).abs().max()) < 1 / 255
+    few = torch.rand(3, 5)
+    assert torch.equal(spread_values(few), few.flatten())
 
 
 def test_a_layer_computes_nearly_the_same_and_learns() -> None:
