@@ -10,6 +10,8 @@ quantize` makes of it the same Q/DQ graphs.
 
 from __future__ import annotations
 
+from math import gcd
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -79,16 +81,18 @@ def rounded_activations(x: Tensor) -> Tensor:
 def spread_values(x: Tensor) -> Tensor:
     """Some of the values of a tensor, [16384] of them or all, from everywhere in it.
 
-    Their places are multiples of the golden ratio, modulo one. Every so-manieth value would not do:
-    sides of images have many divisors, and all would come from a few columns, from the blank margin
-    as likely as not.
+    From one to the next it goes by the golden ratio of their number, and by a step without a common
+    divisor with it. Every so-manieth value would not do: sides of images have many divisors, and
+    all would come from a few columns, from the blank margin as likely as not.
     """
     flat = x.reshape(-1)
-    if flat.numel() <= _LOOKED_AT:
+    size = flat.numel()
+    if size <= _LOOKED_AT:
         return flat
-    turns = torch.arange(_LOOKED_AT, device=x.device, dtype=torch.float64) * _GOLDEN
-    places = (turns.frac() * flat.numel()).long().clamp(max=flat.numel() - 1)
-    return flat[places]
+    step = round(size * _GOLDEN)
+    while gcd(step, size) > 1:
+        step += 1
+    return flat[torch.arange(_LOOKED_AT, device=x.device) * step % size]
 
 
 def rounded_weights(weight: Tensor) -> Tensor:
