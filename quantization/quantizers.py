@@ -250,24 +250,22 @@ def _executorch(source: QuantizationSource) -> Quantizer:
         images = [{interface.image: torch.from_numpy(image)} for image in source.images]
         # the step's activations have no ranges: what follows a coverage, which grows from zero in
         # every formula, stays in float32; but weights are looked at in a run, too
-        given = [example_inputs(interface.step)]
-        parts: list[tuple[str, nn.Module, GraphSpec, Callable[[nn.Module], nn.Module]]] = [
-            (
-                variant.encoder,
-                EncoderGraph(network),
-                interface.encoder,
-                executorch_int8.int8(images, kept),
+        blank = [example_inputs(interface.step)]
+
+        def written(
+            module: nn.Module, spec: GraphSpec, quantize: Callable[[nn.Module], nn.Module]
+        ) -> bytes:
+            return to_executorch(module, example_inputs(spec), spec, limits, quantize)
+
+        return variant, {
+            variant.encoder: written(
+                EncoderGraph(network), interface.encoder, executorch_int8.int8(images, kept)
             ),
-            (
-                variant.step,
+            variant.step: written(
                 StepGraph(network),
                 interface.step,
-                executorch_int8.int8(given, kept, convolutions=False),
+                executorch_int8.int8(blank, kept, convolutions=False),
             ),
-        ]
-        return variant, {
-            name: to_executorch(module, example_inputs(spec), spec, limits, quantize)
-            for name, module, spec, quantize in parts
         }
 
     form = "encoder's convolutions static S8S8, per channel, ranges of histograms; products dynamic"

@@ -50,8 +50,7 @@ def altered(
 def error(source: Source) -> float:
     """How far the encoder's features are from the original's, relative to their size."""
     original = synthetic.network()
-    network = source.recipe.model.build(source.vocabulary)
-    network.load_state_dict(dict(source.tensors), strict=False)
+    network = source.checkpoint().trained_network()
     images = torch.zeros(1, 1, 48, 64)
     images[:, :, 8:30, 8:50:3] = 1.0
     with torch.no_grad():
