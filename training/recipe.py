@@ -161,7 +161,8 @@ def _replace(part: Any, path: list[str], text: str, name: str) -> Any:
     try:
         return dataclasses.replace(part, **{path[0]: _like(value, found)})
     except TypeError:
-        raise DataError(f"--set {name}: expected a value like {value!r}, found {text!r}") from None
+        like = json.dumps(value)  # as it is to be written
+        raise DataError(f"--set {name}: expected a value like {like}, found {text!r}") from None
 
 
 def _with_values(part: Any, values: Mapping[str, Any], name: str) -> Any:

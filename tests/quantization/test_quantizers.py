@@ -90,6 +90,18 @@ def test_the_own_format_of_onnx_runtime_holds_the_same_numbers(
     assert to_ort(graph, signed=True) != to_ort(graph, signed=False)
 
 
+def test_openvino_stores_8_bits_and_asks_for_no_size_that_is_known(
+    source: QuantizationSource,
+) -> None:
+    pytest.importorskip("openvino")
+    variant, files = quantizer("openvino", "int8", source).make(())
+    graph = source.encoder.graph
+    weights = sum(len(each.raw_data) for each in graph.initializer)
+    assert len(files[f"{variant.encoder}/graph.bin"]) < 0.4 * weights
+    asked = sum(node.op_type == "Shape" for node in graph.node)
+    assert files[f"{variant.encoder}/graph.xml"].count(b'type="ShapeOf"') <= asked
+
+
 def test_tensorrt_gets_nothing_that_it_rejects(source: QuantizationSource) -> None:
     variant, files = quantizer("tensorrt", "int8", source).make(["encoder.stem.0.0"])
     operators = {
