@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 
 from ..core.errors import ExportError, RuntimeUnavailable
 from ..core.interface import GraphSpec, TensorSpec
+from ..core.quiet import quiet
 
 IMAGE_SIZES = tuple(
     (height, width)
@@ -157,15 +156,5 @@ def _coremltools() -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what coremltools tells of itself: versions it was not tested with, progress."""
-    level = logging.root.manager.disable
-    try:
-        logging.disable(logging.ERROR)
-        with (
-            warnings.catch_warnings(),
-            open(os.devnull, "w") as nowhere,
-            redirect_stderr(nowhere),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
+    with quiet(), open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        yield

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +10,7 @@ from torch import Tensor, nn
 
 from ..core.errors import ExportError, RuntimeUnavailable
 from ..core.interface import GraphSpec
+from ..core.quiet import quiet
 from ..training.recognizer import STRIDE
 from .to_onnx import by_parameter
 
@@ -41,7 +39,7 @@ def to_executorch(
         RuntimeUnavailable: executorch is not installed.
         ExportError: the module cannot be exported, or lowered, with these axes dynamic.
     """
-    with _quiet():
+    with quiet():
         try:
             from executorch.backends.xnnpack.partition.config import (
                 ALL_PARTITIONER_CONFIGS,
@@ -82,7 +80,7 @@ def to_executorch(
             }
         )
     try:
-        with _quiet():
+        with quiet():
             axes = by_parameter(module, shapes)
             program = torch.export.export(
                 module.eval(), tuple(inputs), dynamic_shapes=axes, strict=False
@@ -106,16 +104,3 @@ def to_executorch(
         raise ExportError(
             f"{type(module).__name__} cannot be written for ExecuTorch: {error}"
         ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the exporters tell of their own insides: deprecations, libraries for GPUs."""
-    level = logging.root.manager.disable
-    try:
-        logging.disable(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 
 from ..core.errors import ExportError
 from ..core.interface import GraphSpec
+from ..core.quiet import quiet
 
 OPSET = 18
 """The newest that all runtimes here, ONNX Runtime Mobile and TensorRT 10 among them, read."""
@@ -42,11 +41,8 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Tensor], spec: GraphSpec) 
         return {i: axes[name] for i, name in enumerate(shape) if isinstance(name, str)}
 
     shapes = {each.name: dynamic(each.shape) for each in spec.inputs}
-    level = logging.getLogger("torch.onnx").level
     try:
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations inside torch's own exporter
+        with quiet():
             program = torch.onnx.export(
                 module.eval(),
                 tuple(examples[each.name] for each in spec.inputs),
@@ -63,8 +59,6 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Tensor], spec: GraphSpec) 
         raise ExportError(
             f"torch cannot write {type(module).__name__} as ONNX: {reason}"
         ) from error
-    finally:
-        logging.getLogger("torch.onnx").setLevel(level)
     assert program is not None
     model = program.model_proto
     _name_axes(model, spec)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-
 import onnx
 
 from ..core.errors import ExportError
+from ..core.quiet import quiet
 
 
 def to_tensorrt(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -62,17 +60,11 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    level = logging.root.manager.disable
-    try:
-        logging.disable(logging.WARNING)  # that small weights become zero
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # the converter writes into the model that it is given, and leaves the casts unsorted
-            copy = onnx.ModelProto.FromString(model.SerializeToString())
-            sorted_ = OnnxModel(convert_float_to_float16(copy, keep_io_types=True))
-            sorted_.topological_sort()
-    finally:
-        logging.disable(level)
+    with quiet():  # it tells that small weights become zero
+        # the converter writes into the model that it is given, and leaves the casts unsorted
+        copy = onnx.ModelProto.FromString(model.SerializeToString())
+        sorted_ = OnnxModel(convert_float_to_float16(copy, keep_io_types=True))
+        sorted_.topological_sort()
     half: onnx.ModelProto = sorted_.model
     try:
         onnx.checker.check_model(half, full_check=True)

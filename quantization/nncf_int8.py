@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TypeVar
@@ -14,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ..core.errors import RuntimeUnavailable
+from ..core.quiet import quiet
 from ..runtimes.graph_model import Arrays, Graph
 
 T = TypeVar("T")
@@ -92,11 +91,5 @@ def _libraries() -> tuple[Any, Any]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without advice, and with progress where it does not mix with results."""
-    level = logging.root.manager.disable
-    try:
-        logging.disable(logging.WARNING)
-        with redirect_stdout(sys.stderr), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
+    with quiet(), redirect_stdout(sys.stderr):
+        yield

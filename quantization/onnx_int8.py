@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from ..core.errors import QuantizationError
+from ..core.quiet import quiet
 from ..training.graph_weights import GraphWeights
 from .ranges import Range
 
@@ -70,7 +71,7 @@ SYMMETRIC = Scheme(QuantType.QInt8, symmetric=True, inputs_only=True)
 
 def prepared(graph: bytes) -> onnx.ModelProto:
     """A graph with constants folded and shapes known, as the quantisers want it."""
-    with _Folder(graph) as folder:
+    with _folder(graph) as folder:
         # shapes are symbolic, so only what the optimiser folds is wanted
         quant_pre_process(folder / "graph.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
         return onnx.load(folder / "prepared.onnx")
@@ -154,7 +155,7 @@ def static_int8(
     }
     if scheme.inputs_only:
         options["OpTypesToExcludeOutputQuantization"] = list(STATIC_OPERATORS)
-    with _Folder(model.SerializeToString()) as folder:
+    with _folder(model.SerializeToString()) as folder:
         quantize_static(
             folder / "graph.onnx",
             folder / "int8.onnx",
@@ -193,7 +194,7 @@ def dynamic_int8(
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
     del bare.graph.value_info[:]
-    with _Folder(bare.SerializeToString()) as folder:
+    with _folder(bare.SerializeToString()) as folder:
         quantize_dynamic(
             folder / "graph.onnx",
             folder / "int8.onnx",
@@ -258,21 +259,11 @@ class _OneImage(CalibrationDataReader):  # type: ignore[misc]
         return next(self._inputs, None)
 
 
-class _Folder:
-    """A folder for a while with `graph.onnx` in it; ONNX Runtime's tools work on files, and warn
-    through the root logger of what they themselves ask for."""
-
-    def __init__(self, graph: bytes) -> None:
-        self._graph = graph
-
-    def __enter__(self) -> Path:
-        self._level = logging.root.level
-        logging.root.setLevel(logging.ERROR)
-        self._temporary = tempfile.TemporaryDirectory(prefix="inktex-")
-        folder = Path(self._temporary.name)
-        (folder / "graph.onnx").write_bytes(self._graph)
-        return folder
-
-    def __exit__(self, *_: object) -> None:
-        logging.root.setLevel(self._level)
-        self._temporary.cleanup()
+@contextmanager
+def _folder(graph: bytes) -> Iterator[Path]:
+    """A folder for a while with `graph.onnx` in it: ONNX Runtime's tools work on files, and warn of
+    what they themselves ask for."""
+    with quiet(), tempfile.TemporaryDirectory(prefix="inktex-") as place:
+        folder = Path(place)
+        (folder / "graph.onnx").write_bytes(graph)
+        yield folder

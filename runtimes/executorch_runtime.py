@@ -6,7 +6,6 @@ An app on a phone runs the same files through ExecuTorch's own libraries, withou
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from ..core.bundle import Bundle
 from ..core.errors import BundleError, RuntimeUnavailable
 from ..core.interface import GraphSpec
 from ..core.manifest import Variant
+from ..core.quiet import quiet
 from .graph_model import Arrays, GraphModel, Graphs
 from .processors import checked_threads
 
@@ -52,8 +52,7 @@ class _Program:
 
     def __init__(self, bundle: Bundle, name: str, spec: GraphSpec) -> None:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # deprecations inside the bindings
+            with quiet():
                 import torch
                 from executorch.runtime import Runtime
         except ImportError as error:
