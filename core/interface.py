@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -122,73 +122,94 @@ class Interface:
 
 def interface_problems(interface: Interface) -> Iterator[str]:
     """Every contradiction in `interface`, each as a line of text."""
-    names: dict[str, dict[str, TensorSpec]] = {}
     graphs = {"encoder": interface.encoder, "step": interface.step}
     if interface.tree is not None:
         graphs["tree"] = interface.tree
-    for graph, spec_of_graph in graphs.items():
-        for side in ("inputs", "outputs"):
-            where = f"interface.{graph}.{side}"
-            specs: tuple[TensorSpec, ...] = getattr(spec_of_graph, side)
-            names[f"{graph}.{side}"] = {spec.name: spec for spec in specs}
-            if len(names[f"{graph}.{side}"]) != len(specs):
-                yield f"{where}: a name appears more than once"
-            for spec in specs:
-                if spec.dtype not in DTYPES:
-                    yield f"{where}.{spec.name}: unknown dtype {spec.dtype!r}, not in {DTYPES}"
-                for size in spec.shape:
-                    if size not in DYNAMIC_AXES if isinstance(size, str) else size < 1:
-                        yield f"{where}.{spec.name}: axis {size!r} is not > 0 nor in {DYNAMIC_AXES}"
-
-    memory = names["encoder.outputs"]
-    roles = {
-        "image": "encoder.inputs",
-        "tokens": "step.inputs",
-        "position": "step.inputs",
-        "log_probs": "step.outputs",
-        "memory_bias": "encoder.outputs",
-    }
-    for role, place in roles.items():
-        name = getattr(interface, role)
-        if name not in names[place] and not (role == "memory_bias" and name == ""):
-            yield f"interface.{role}: {name!r} is not among {place} {sorted(names[place])}"
+    for name, graph in graphs.items():
+        yield from _tensor_problems(f"interface.{name}.inputs", graph.inputs)
+        yield from _tensor_problems(f"interface.{name}.outputs", graph.outputs)
+    yield from _role_problems(interface)
     for number, state in enumerate(interface.state):
-        where = f"interface.state[{number}]"
-        source = names["step.inputs"].get(state.input)
-        target = names["step.outputs"].get(state.output)
-        if source is None or target is None:
-            yield f"{where}: {state.input} -> {state.output} is not a step input and a step output"
-            continue
-        if (source.dtype, source.shape) != (target.dtype, target.shape):
-            yield f"{where}: {state.input} and {state.output} differ in dtype or shape"
-        dynamic = {size for size in source.shape if isinstance(size, str)}
-        of_memory = {"cells", "rows", "columns"}
-        if "beams" not in dynamic or not dynamic <= {"beams", "length", *of_memory}:
-            yield (
-                f"{where}: expected an axis 'beams', else fixed, 'length' or axes of the memory, "
-                f"found {source.shape}"
-            )
-        if state.length_axis is not None and not (
-            0 <= state.length_axis < len(source.shape)
-            and (isinstance(size := source.shape[state.length_axis], int) or size == "length")
-        ):
-            yield f"{where}.length_axis: {state.length_axis} is no axis of a length: {source.shape}"
-    known = {interface.tokens, interface.position, *memory}
-    known |= {state.input for state in interface.state}
-    for name in sorted(set(names["step.inputs"]) ^ known):
-        yield f"interface.step.inputs: {name!r} is fed by nothing, or missing"
+        yield from _state_problems(f"interface.state[{number}]", state, interface.step)
+    memory = _names(interface.memory)
+    states = {each.input for each in interface.state}
+    written = {interface.tokens, interface.position}
+    yield from _feeding_problems("step", interface.step, memory | states | written)
     if interface.tree is not None:
-        known = {TREE_TOKENS, TREE_POSITIONS, TREE_ANCESTORS, *memory}
-        for name in sorted(set(names["tree.inputs"]) ^ known):
-            yield f"interface.tree.inputs: {name!r} is fed by nothing, or missing"
-        wanted = [interface.log_probs, *(each.output for each in interface.state)]
-        if list(names["tree.outputs"]) != wanted or any(
-            spec.axis("nodes") is None for spec in interface.tree.outputs
-        ):
-            yield (
-                f"interface.tree.outputs: expected {wanted}, each with an axis 'nodes', found "
-                f"{[(spec.name, spec.shape) for spec in interface.tree.outputs]}"
-            )
+        written = {TREE_TOKENS, TREE_POSITIONS, TREE_ANCESTORS}
+        yield from _feeding_problems("tree", interface.tree, memory | written)
+        yield from _tree_problems(interface, interface.tree)
+
+
+def _names(specs: Iterable[TensorSpec]) -> set[str]:
+    return {each.name for each in specs}
+
+
+def _tensor_problems(where: str, specs: Sequence[TensorSpec]) -> Iterator[str]:
+    """Of the inputs or the outputs of a graph by themselves."""
+    if len(_names(specs)) != len(specs):
+        yield f"{where}: a name appears more than once"
+    for spec in specs:
+        if spec.dtype not in DTYPES:
+            yield f"{where}.{spec.name}: unknown dtype {spec.dtype!r}, not in {DTYPES}"
+        for size in spec.shape:
+            if size not in DYNAMIC_AXES if isinstance(size, str) else size < 1:
+                yield f"{where}.{spec.name}: axis {size!r} is not > 0 nor in {DYNAMIC_AXES}"
+
+
+def _role_problems(interface: Interface) -> Iterator[str]:
+    """Of the names that play a part."""
+    encoder, step = interface.encoder, interface.step
+    for role, place, specs in (
+        ("image", "encoder.inputs", encoder.inputs),
+        ("tokens", "step.inputs", step.inputs),
+        ("position", "step.inputs", step.inputs),
+        ("log_probs", "step.outputs", step.outputs),
+        ("memory_bias", "encoder.outputs", encoder.outputs),
+    ):
+        name, known = getattr(interface, role), _names(specs)
+        if name not in known and not (role == "memory_bias" and name == ""):
+            yield f"interface.{role}: {name!r} is not among {place} {sorted(known)}"
+
+
+def _state_problems(where: str, state: StateSpec, step: GraphSpec) -> Iterator[str]:
+    """Of one tensor of the state."""
+    source = next((each for each in step.inputs if each.name == state.input), None)
+    target = next((each for each in step.outputs if each.name == state.output), None)
+    if source is None or target is None:
+        yield f"{where}: {state.input} -> {state.output} is not a step input and a step output"
+        return
+    if (source.dtype, source.shape) != (target.dtype, target.shape):
+        yield f"{where}: {state.input} and {state.output} differ in dtype or shape"
+    dynamic = {size for size in source.shape if isinstance(size, str)}
+    of_memory = {"cells", "rows", "columns"}
+    if "beams" not in dynamic or not dynamic <= {"beams", "length", *of_memory}:
+        yield (
+            f"{where}: expected an axis 'beams', else fixed, 'length' or axes of the memory, "
+            f"found {source.shape}"
+        )
+    if state.length_axis is not None and not (
+        0 <= state.length_axis < len(source.shape)
+        and (isinstance(size := source.shape[state.length_axis], int) or size == "length")
+    ):
+        yield f"{where}.length_axis: {state.length_axis} is no axis of a length: {source.shape}"
+
+
+def _feeding_problems(name: str, graph: GraphSpec, fed: set[str]) -> Iterator[str]:
+    """Of a graph that is given exactly the inputs `fed`."""
+    for each in sorted(_names(graph.inputs) ^ fed):
+        yield f"interface.{name}.inputs: {each!r} is fed by nothing, or missing"
+
+
+def _tree_problems(interface: Interface, tree: GraphSpec) -> Iterator[str]:
+    """Of what a graph for trees gives."""
+    wanted = [interface.log_probs, *(each.output for each in interface.state)]
+    names = [each.name for each in tree.outputs]
+    if names != wanted or any(each.axis("nodes") is None for each in tree.outputs):
+        yield (
+            f"interface.tree.outputs: expected {wanted}, each with an axis 'nodes', found "
+            f"{[(each.name, each.shape) for each in tree.outputs]}"
+        )
 
 
 def _read_tensor(fields: Fields) -> TensorSpec:

@@ -100,37 +100,22 @@ def evaluate(
     """
     from ..core.errors import DataError
     from .error_analysis import analyse
-    from .evaluation import load_samples, read_all, write_readings
+    from .evaluation import read_all, write_readings
     from .reliability import cross_validated, draw_reliability, fit_calibration, of_readings
-    from .score_tables import score_tables
 
-    for option, wanted in (("--record", record is not None), ("--calibrate", calibrate)):
-        if wanted and not model.is_dir():
-            raise DataError(f"{option}: expected a bundle to write into, found {model}")
+    _check_model(model, {"--record": record is not None, "--calibrate": calibrate})
+    _check_files({"--errors": errors, "--output": output, "--reliability": reliability})
     if errors_limit is not None and errors is None:
         raise DataError("--errors-limit: expected --errors PAGE.html with it, found none")
-    for option, path in (
-        ("--errors", errors),
-        ("--output", output),
-        ("--reliability", reliability),
-    ):
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            raise DataError(f"{option}: expected a file in a folder that exists, found {path}")
-    samples = load_samples(source, captions)
-    if split == "validation":
-        samples = _validation_only(samples, source, model)
-    if limit is not None and limit < len(samples):
-        samples = [samples[i * len(samples) // limit] for i in range(limit)]
-    if not samples:
-        raise DataError(f"{source}: expected formulas to read, found none; choose other data")
+    samples = _samples(source, captions, model if split == "validation" else None, limit)
     recognizer, runtime, precision = _recognizer(model, runtime, precision)
+    both = recognizer.manifest.decoding.rescore and rescore is not False
+    search = _search(beam, grammar, both)
     nbest = min(beam, _NBEST) if errors is not None else 1
     readings = read_all(
         recognizer, samples, beam=beam, nbest=nbest, constrain=grammar, rescore=rescore
     )
     analysis = analyse(readings)
-    both = recognizer.manifest.decoding.rescore and rescore is not False
-    search = _search(beam, grammar, both)
     if output is not None:
         write_readings(output, readings)
     if errors is not None:
@@ -162,11 +147,52 @@ def evaluate(
         head = {"model": str(model), "data": str(source), **settings}
         report = {**head, **analysis.to_dict(), "confidence": told}
         click.echo(json.dumps(report, ensure_ascii=False))
-    else:
-        click.echo(f"{model} on {source}: {runtime} {precision}, {search}\n")
-        click.echo(f"{score_tables(analysis)}\n")
-        for name, each in curves.items():
-            click.echo(f"{name}: {each}")
+        return
+    from .score_tables import score_tables
+
+    click.echo(f"{model} on {source}: {runtime} {precision}, {search}\n")
+    click.echo(f"{score_tables(analysis)}\n")
+    for name, each in curves.items():
+        click.echo(f"{name}: {each}")
+
+
+def _check_model(model: Path, wanted: Mapping[str, bool]) -> None:
+    """Refuse options, by name, that write into a bundle, where there is none."""
+    from ..core.errors import DataError
+
+    for option in (name for name, is_wanted in wanted.items() if is_wanted):
+        if not model.is_dir():
+            raise DataError(f"{option}: expected a bundle to write into, found {model}")
+
+
+def _check_files(files: Mapping[str, Path | None]) -> None:
+    """Refuse, before anything is read, files that could not be written."""
+    from ..core.errors import DataError
+
+    for option, path in files.items():
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise DataError(f"{option}: expected a file in a folder that exists, found {path}")
+
+
+def _samples(
+    source: Path, captions: Path | None, held_out_by: Path | None, limit: int | None
+) -> list[Sample]:
+    """What is to be read.
+
+    Args:
+        held_out_by: the model of which only what its training held out is wanted.
+    """
+    from ..core.errors import DataError
+    from .evaluation import load_samples
+
+    samples = load_samples(source, captions)
+    if held_out_by is not None:
+        samples = _validation_only(samples, source, held_out_by)
+    if limit is not None and limit < len(samples):
+        samples = [samples[i * len(samples) // limit] for i in range(limit)]
+    if not samples:
+        raise DataError(f"{source}: expected formulas to read, found none; choose other data")
+    return samples
 
 
 def _recognizer(model: Path, runtime: str | None, precision: str) -> tuple[Recognizer, str, str]:
