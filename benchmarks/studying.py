@@ -130,6 +130,14 @@ class Studying:
         self._all(self.study.arms)
         return [self.outcome(arm) for arm in self.study.arms]
 
+    def done(self) -> list[Outcome]:
+        """The outcomes of those arms that need nothing any more, in their order."""
+        return [
+            self.outcome(arm)
+            for arm in self.study.arms
+            if not self.command(arm) and all(self._score(arm, each).exists() for each in self.tests)
+        ]
+
     def _all(self, parts: Sequence[Pretraining | Arm]) -> None:
         began, failed = time.monotonic(), []
         pool = ThreadPoolExecutor(self.jobs)

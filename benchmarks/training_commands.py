@@ -125,8 +125,8 @@ def study(
 
     STUDY is one that comes with inktex (recipes, ablations, shapes, ways) or a JSON file like
     them. Every training is a process of its own with a folder and a log of its own. Budgets of
-    processor time are fair to trainings side by side. Ctrl-C leaves checkpoints; the same command
-    goes on.
+    processor time are fair to trainings side by side. Ctrl-C leaves checkpoints, and tells of the
+    trainings that are done; the same command goes on.
 
     With --seeds 3 every arm is trained three times, and a second table tells means and standard
     deviations. All hold the same formulas out.
@@ -140,6 +140,7 @@ def study(
       inktex benchmark study shapes train.inkset --jobs 2 --threads 1 --front 2014.inkset
       inktex benchmark study my-study.json train.inkset --budget 2h --seeds 3 -o runs/mine
     """
+    from ..core.errors import DataError
     from . import seeds as of_seeds
     from .report import heading, table
     from .study import Study
@@ -149,10 +150,19 @@ def study(
     folder = output or Path("runs") / Path(name).stem
     study = Study.read(name).with_seeds(seeds)
     studying = Studying(study, data, tests, folder, budget, jobs, threads)
-    outcomes = studying.run()
     names = [test.stem for test in tests]
-    click.echo(f"{heading(report['environment'])}\n- budget {studying.budget}\n")
-    click.echo(table(header(names), [each.cells(names) for each in outcomes]))
+
+    def tell(outcomes: Sequence[Outcome]) -> None:
+        click.echo(f"{heading(report['environment'])}\n- budget {studying.budget}\n")
+        click.echo(table(header(names), [each.cells(names) for each in outcomes]))
+
+    try:
+        outcomes = studying.run()
+    except (DataError, KeyboardInterrupt):
+        if found := studying.done():
+            tell(found)
+        raise
+    tell(outcomes)
     spreads = of_seeds.spreads(study.arms, outcomes)
     if spreads:
         click.echo(f"\n{table(of_seeds.header(names), [each.cells(names) for each in spreads])}")

@@ -120,6 +120,14 @@ def test_trainings_are_run_compared_and_not_run_again(
         # 40 formulas have two captions of three tokens in five, and one of five
         assert each["formula_ms"] > each["encode_ms"] + 3 * each["step_ms"] > 0
     assert timed[0]["ratio"] == 1
+    # what is done is told although the rest is not
+    content["arms"] = {**arms, "lost": {"recipe": "mask_and_match", "from": str(tmp_path / "no")}}
+    path.write_text(json.dumps(content))
+    failed = inktex(*arguments)
+    assert failed.exit_code == 2
+    assert "lost: failed, see" in failed.stderr
+    told = [line.split("|")[1].strip() for line in failed.stdout.splitlines() if "| " in line]
+    assert told == ["arm", "pre-trained", "half"]
 
 
 def test_a_training_that_fails_is_named(tmp_path: Path, inktex: Callable[..., Result]) -> None:
