@@ -58,7 +58,7 @@ class Outcome:
             str(self.steps),
             f"{self.cpu_s / 60:.0f}",
             f"{self.validation_loss:.3f}",
-            f"{self.validation:.1f}",
+            f"{self.validation:.2f}",
             *scores,
         ]
 

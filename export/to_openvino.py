@@ -37,7 +37,7 @@ def to_openvino(model: onnx.ModelProto, spec: GraphSpec, half: bool = False) -> 
         converted = openvino.Core().read_model(model.SerializeToString(), b"")
     except RuntimeError as error:
         raise ExportError(f"OpenVINO cannot read {model.graph.name}: {error}") from error
-    # shapes that are known are worked out here, not at every load: up to two thirds of the nodes.
+    # shapes that are known are worked out here, not at every load: up to three fifths of the nodes.
     # Constants stay (`cf`), or weights of 8 bits would be stored as float32.
     apply_moc_transformations(converted, cf=False)
     return openvino_files(converted, spec, half)

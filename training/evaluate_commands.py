@@ -160,8 +160,8 @@ def _check_model(model: Path, wanted: Mapping[str, bool]) -> None:
     """Refuse options, by name, that write into a bundle, where there is none."""
     from ..core.errors import DataError
 
-    for option in (name for name, is_wanted in wanted.items() if is_wanted):
-        if not model.is_dir():
+    for option, is_wanted in wanted.items():
+        if is_wanted and not model.is_dir():
             raise DataError(f"{option}: expected a bundle to write into, found {model}")
 
 

@@ -62,7 +62,7 @@ def test_a_row_has_a_cell_for_every_column() -> None:
     outcome = Outcome("a", 10, 20, 1, 90.0, 95.0, 1.25, 12.5, {"2014": score, "2016": score})
     for tests in ([], ["2014"], ["2014", "2016"]):
         assert len(outcome.cells(tests)) == len(header(tests))
-    assert outcome.cells(["2014"]) == ["a", "10", "20", "2", "1.250", "12.5", "50.0", "25.0"]
+    assert outcome.cells(["2014"]) == ["a", "10", "20", "2", "1.250", "12.50", "50.0", "25.0"]
 
 
 def test_trainings_are_run_compared_and_not_run_again(

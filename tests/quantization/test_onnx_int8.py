@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from inktex.quantization.onnx_int8 import (
     SYMMETRIC,
     UNSIGNED,
     UNSIGNED_INPUTS,
+    _folder,
     check_operators,
     dynamic_int8,
     layers_of,
@@ -216,6 +218,15 @@ def test_what_cannot_be_quantised_says_why(
     with pytest.raises(BundleError, match="something else"):
         add_int8(bundle, tmp_path / "taken", expressions(16), 16)
     assert {each.name for each in tmp_path.iterdir()} == {"taken"}
+
+
+def test_the_tools_leave_logging_as_it_was(bundle: Bundle) -> None:
+    before = logging.root.level, logging.root.manager.disable
+    dynamic_int8(onnx.load_from_string(bundle.read("step.fp32.onnx")))
+    assert (logging.root.level, logging.root.manager.disable) == before
+    with pytest.raises(RuntimeError), _folder(b""):
+        raise RuntimeError
+    assert (logging.root.level, logging.root.manager.disable) == before
 
 
 def test_layers_have_the_names_of_the_network(
