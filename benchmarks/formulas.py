@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..core.errors import DataError
-from ..core.ink import read_ink
+from ..core.ink_file import read_ink
 from ..core.raster import canonical_bitmap
 from ..runtimes.sources import SUFFIXES
 from ..training.inkset import SUFFIX, Expression, load_inkset

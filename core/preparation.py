@@ -13,7 +13,8 @@ from PIL import Image
 
 from .errors import BundleError, InputError
 from .image import image_format, load_image
-from .ink import Ink, read_ink
+from .ink import Ink
+from .ink_file import read_ink
 from .manifest import Preprocessing
 from .rendering import DEFAULT_RENDERING, Rendering, normalize_image, render_ink
 

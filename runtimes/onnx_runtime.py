@@ -14,7 +14,7 @@ from ..core.token_tree import TokenTree
 from .graph_memory import compact_memories
 from .graph_model import Watch, longest, states_of_nodes
 from .onnx_session import loaded_library, open_session
-from .onnx_state import Buffers, OrtMemory, OrtState, StatePart, places_of
+from .onnx_state import Buffers, OrtMemory, OrtState, StepGraph, places_of
 from .processors import checked_threads
 
 _PROBE_PX = 32  # height and width of the image that a provider has to encode before it is trusted
@@ -53,19 +53,20 @@ class OnnxRuntimeModel:
         self.interface: Interface = bundle.manifest.interface
         self.threads = threads
         self.vocabulary_size = len(bundle.manifest.vocabulary)
-        self.max_length = longest(bundle.manifest)
-        self._ort = loaded_library()
-        # asked for at every formula, and looked up among dozens of names
-        step_spec = self.interface.step
-        self.state_parts = [StatePart(each, step_spec[each.input]) for each in self.interface.state]
-        self.log_probs_dtype = step_spec[self.interface.log_probs].dtype
+        self._value = loaded_library().OrtValue.ortvalue_from_numpy
         encoder, step = self.interface.encoder, self.interface.step
         self._encoder = open_session(bundle, variant.encoder, encoder, threads, provider)
         # The products of one step are too small to share out: waking a second thread costs more
         # than it brings, and one that waits awake (spins) takes a processor from everything else.
-        self.step_session = open_session(bundle, variant.step, step, 1, provider)
+        self._step = StepGraph(
+            open_session(bundle, variant.step, step, 1, provider),
+            self.interface,
+            self.vocabulary_size,
+            longest(bundle.manifest),
+            self._value,
+        )
         self._run_encoder = self._encoder.run_with_iobinding
-        self._run_step = self.step_session.run_with_iobinding
+        self._run_step = self._step.session.run_with_iobinding
         self._tree: Any = None
         if variant.tree and self.interface.tree is not None:
             self._tree = open_session(bundle, variant.tree, self.interface.tree, threads, provider)
@@ -91,7 +92,7 @@ class OnnxRuntimeModel:
         """
         binding = self._encoder.io_binding()
         images = np.ascontiguousarray(images, dtype=np.float32)
-        binding.bind_ortvalue_input(self.interface.image, self.value(images))
+        binding.bind_ortvalue_input(self.interface.image, self._value(images))
         for tensor in self.interface.memory:
             binding.bind_output(tensor.name, "cpu")
         self._run_encoder(binding)
@@ -99,7 +100,7 @@ class OnnxRuntimeModel:
         outputs = dict(zip(names, map(array_of, binding.get_outputs()), strict=True))
         return [
             OrtMemory(
-                {name: self.value(array) for name, array in found.arrays.items()},
+                {name: self._value(array) for name, array in found.arrays.items()},
                 found.sizes,
                 found.kept,
             )
@@ -108,7 +109,7 @@ class OnnxRuntimeModel:
 
     def start(self, memory: OrtMemory, beams: int) -> OrtState:
         """The state before the first token: zeros, for `beams` hypotheses."""
-        buffers = Buffers(self, memory)
+        buffers = Buffers(self._step, memory)
         buffers.views(beams)
         return buffers.state(slot=0, beams=beams, position=0)
 
@@ -162,7 +163,7 @@ class OnnxRuntimeModel:
         source = buffers.views(state.beams).arrays[state.slot]
         target = buffers.views(beams).arrays[state.slot]
         moves = [each for each in zip(places, parents, strict=True) if each[0] != each[1]]
-        for (tensor, spec), old, new in zip(self.state_parts, source, target, strict=True):
+        for (tensor, spec), old, new in zip(self._step.parts, source, target, strict=True):
             axis = spec.shape.index("beams")
             written: list[Any] = [slice(None)] * old.ndim
             if tensor.length_axis is not None:  # the rest of a cache is never read
@@ -221,7 +222,7 @@ class OnnxRuntimeModel:
         if self._tree is None or self.interface.tree is None:
             raise RuntimeError("read_tree: expected a model that reads trees; ask `reads_trees`")
         binding = self._tree.io_binding()
-        values = {name: self.value(array) for name, array in tree.inputs.items()}
+        values = {name: self._value(array) for name, array in tree.inputs.items()}
         for name, value in (*values.items(), *memory.values.items()):
             binding.bind_ortvalue_input(name, value)
         names = [spec.name for spec in self.interface.tree.outputs]
@@ -241,7 +242,7 @@ class OnnxRuntimeModel:
             memory: that the tree was read with.
         """
         steps = len(path)
-        buffers = Buffers(self, memory, steps)
+        buffers = Buffers(self._step, memory, steps)
         state = buffers.state(slot=0, beams=1, position=steps)
         arrays = buffers.views(1).arrays[state.slot]
         for (each, axis), array in zip(states_of_nodes(self.interface), arrays, strict=True):
@@ -276,10 +277,6 @@ class OnnxRuntimeModel:
                 f"ONNX Runtime's provider {self.provider} fails on this bundle: {error}; use "
                 "another provider, or none"
             ) from error
-
-    def value(self, array: NDArray[Any]) -> Any:
-        """An ONNX Runtime value on the memory of `array`, which it keeps alive."""
-        return self._ort.OrtValue.ortvalue_from_numpy(array)
 
 
 def array_of(value: Any) -> NDArray[Any]:

@@ -9,20 +9,18 @@ same one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, count
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from ..core.interface import StateSpec, TensorSpec
+from ..core.interface import Interface, StateSpec, TensorSpec
 from .graph_model import FIRST_LENGTH
-
-if TYPE_CHECKING:
-    from .onnx_runtime import OnnxRuntimeModel
 
 
 class StatePart(NamedTuple):
@@ -30,6 +28,40 @@ class StatePart(NamedTuple):
 
     state: StateSpec
     spec: TensorSpec
+
+
+class StepGraph:
+    """The step graph, as the buffers of a state are bound to it.
+
+    Args:
+        session: ONNX Runtime's, of the graph.
+        interface: the bundle's.
+        vocabulary_size: width of the log-probabilities.
+        max_length: steps that can be made.
+        value: makes an ONNX Runtime value on the memory of an array, which it keeps alive.
+
+    Attributes:
+        parts: of the state, in the interface's order.
+        log_probs_dtype: as the graph writes them.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        interface: Interface,
+        vocabulary_size: int,
+        max_length: int,
+        value: Callable[[NDArray[Any]], Any],
+    ) -> None:
+        self.session = session
+        self.interface = interface
+        self.vocabulary_size = vocabulary_size
+        self.max_length = max_length
+        self.value = value
+        # asked for at every formula, and looked up among dozens of names
+        step = interface.step
+        self.parts = [StatePart(each, step[each.input]) for each in interface.state]
+        self.log_probs_dtype = step[interface.log_probs].dtype
 
 
 @dataclass(frozen=True)
@@ -103,15 +135,15 @@ class Buffers:
         steps: that they have room for at once.
     """
 
-    def __init__(self, model: OnnxRuntimeModel, memory: OrtMemory, steps: int = 0) -> None:
-        self.model = model
+    def __init__(self, graph: StepGraph, memory: OrtMemory, steps: int = 0) -> None:
+        self.graph = graph
         self.memory = memory
         self._capacity = 0
         self._flat: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
         self._views: dict[int, Views] = {}
         self._serials = count()
         self._current = [-1, -1]
-        self.length = min(max(FIRST_LENGTH, steps), model.max_length)
+        self.length = min(max(FIRST_LENGTH, steps), graph.max_length)
 
     def state(
         self, slot: int, beams: int, position: int, rows: NDArray[np.int64] | None = None
@@ -137,15 +169,15 @@ class Buffers:
         Raises:
             InputError: the decoder counts no further.
         """
-        if state.position >= self.model.max_length:
+        if state.position >= self.graph.max_length:
             raise InputError(
-                f"expected at most {self.model.max_length} tokens, as the decoder counts, found "
+                f"expected at most {self.graph.max_length} tokens, as the decoder counts, found "
                 "more; decode with a smaller max_length"
             )
         if state.position < self.length:
             return
         old = self.views(state.beams).arrays[state.slot]
-        self.length = min(2 * self.length, self.model.max_length)
+        self.length = min(2 * self.length, self.graph.max_length)
         self._flat, self._views = self._zeros(), {}
         self._current[1 - state.slot] = -1
         new = self.views(state.beams).arrays[state.slot]
@@ -167,7 +199,7 @@ class Buffers:
 
     def _zeros(self) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
         """New buffers for both slots."""
-        parts = self.model.state_parts
+        parts = self.graph.parts
         one = [
             np.zeros(prod(shape), part.spec.dtype)
             for part, shape in zip(parts, self._shapes(self._capacity), strict=True)
@@ -183,16 +215,16 @@ class Buffers:
         sizes = {**self.memory.sizes, "beams": beams, "length": self.length}
         return [
             tuple([size if isinstance(size, int) else sizes[size] for size in part.spec.shape])
-            for part in self.model.state_parts
+            for part in self.graph.parts
         ]
 
     def _make_views(self, beams: int) -> Views:
-        model, interface = self.model, self.model.interface
+        graph, interface = self.graph, self.graph.interface
         shapes = self._shapes(beams)
         arrays: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
         values: tuple[list[Any], list[Any]] = ([], [])
         for slot in (0, 1):
-            for number, (state, _) in enumerate(model.state_parts):
+            for number, (state, _) in enumerate(graph.parts):
                 if slot and state.in_place:
                     arrays[slot].append(arrays[0][number])
                     values[slot].append(values[0][number])
@@ -200,23 +232,23 @@ class Buffers:
                 shape = shapes[number]
                 array = self._flat[slot][number][: prod(shape)].reshape(shape)
                 arrays[slot].append(array)
-                values[slot].append(model.value(array))
+                values[slot].append(graph.value(array))
         tokens = np.zeros(beams, np.int64)
         position = np.zeros(1, np.int64)
-        log_probs = np.zeros((beams, model.vocabulary_size), model.log_probs_dtype)
+        log_probs = np.zeros((beams, graph.vocabulary_size), graph.log_probs_dtype)
         fixed = {
             **self.memory.values,
-            interface.tokens: model.value(tokens),
-            interface.position: model.value(position),
+            interface.tokens: graph.value(tokens),
+            interface.position: graph.value(position),
         }
-        result = model.value(log_probs)
+        result = graph.value(log_probs)
         bindings = []
         for slot in (0, 1):
-            binding = model.step_session.io_binding()
+            binding = graph.session.io_binding()
             for name, value in fixed.items():
                 binding.bind_ortvalue_input(name, value)
             binding.bind_ortvalue_output(interface.log_probs, result)
-            for number, (state, _) in enumerate(model.state_parts):
+            for number, (state, _) in enumerate(graph.parts):
                 binding.bind_ortvalue_input(state.input, values[slot][number])
                 binding.bind_ortvalue_output(state.output, values[1 - slot][number])
             bindings.append(binding)

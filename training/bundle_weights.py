@@ -28,7 +28,7 @@ from .recipes import named
 from .recognizer import Recognizer
 from .transformer_recognizer import TransformerRecognizer
 from .two_scale_encoder import ConvNorm
-from .warm_start import Source
+from .weight_source import Source
 
 LIMITS = {"fp32": 1e-3, "int8": 0.15}
 """The greatest error, relative to the root mean square, that each golden array may have. In INT8

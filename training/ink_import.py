@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core.errors import InputError
-from ..core.ink import Ink, read_ink
+from ..core.ink import Ink
+from ..core.ink_file import read_ink
 from ..core.latex_tables import PLACING
 from ..core.mathml import latex_tokens
 from .captions import caption_tokens

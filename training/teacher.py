@@ -16,7 +16,7 @@ from ..core.vocabulary import Vocabulary
 from .batches import Batch
 from .recipe import Recipe
 from .transformer_recognizer import TransformerRecognizer
-from .warm_start import Source
+from .weight_source import Source
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from .recipe_options import settings_option, share_option
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
     from .recipe import Recipe
-    from .warm_start import Source
+    from .weight_source import Source
 
 _PATH = click.Path(path_type=Path)
 _COUNT = click.IntRange(min=0)

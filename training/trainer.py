@@ -32,7 +32,8 @@ from .recipe import Optimisation, Recipe
 from .stream import TrainingStream
 from .teacher import Teacher
 from .training_module import StreamDataset, TrainingModule, loader
-from .warm_start import Source, grown, transfer
+from .warm_start import grown, transfer
+from .weight_source import Source
 
 _NORM_BATCHES = 60
 """Batches on which folded batch norms get their statistics back."""

@@ -18,7 +18,8 @@ from ..core.errors import CheckpointError
 from .checkpoint import Checkpoint
 from .recognizer import Recognizer
 from .two_scale_encoder import ConvNorm
-from .warm_start import Source, transfer
+from .warm_start import transfer
+from .weight_source import Source
 
 
 def averaged(checkpoint: Checkpoint, others: Sequence[Source]) -> Checkpoint:

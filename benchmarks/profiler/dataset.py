@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import DataError, InktexError, InputError
-from ...core.ink import Ink, read_ink
+from ...core.ink import Ink
+from ...core.ink_file import read_ink
 from ...core.latex import normalize, tokenize
 from ...core.manifest import Preprocessing
 from ...core.preparation import prepare_image

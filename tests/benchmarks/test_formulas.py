@@ -12,7 +12,7 @@ from PIL import Image
 from inktex.benchmarks import formulas as module
 from inktex.benchmarks.formulas import Formula, inkml, load_formulas, write_files
 from inktex.core.errors import DataError
-from inktex.core.ink import read_ink
+from inktex.core.ink_file import read_ink
 from inktex.core.raster import canonical_bitmap
 from inktex.training.inkset import Expression, save_inkset
 

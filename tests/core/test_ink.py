@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inktex.core.errors import InputError
-from inktex.core.ink import MAX_BYTES, Ink, MathNode, Symbol, ink_of_record, read_ink
+from inktex.core.ink import Ink, MathNode, Symbol
+from inktex.core.ink_file import MAX_BYTES, read_ink
+from inktex.core.ink_json import ink_of_record
 
 DOT = np.zeros((1, 2))
 INKML = b'<ink><trace id="0">1 2, 3 4</trace></ink>'

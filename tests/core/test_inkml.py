@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inktex.core.errors import InputError
-from inktex.core.ink import MathNode, Symbol, ink_of_record
+from inktex.core.ink import MathNode, Symbol
+from inktex.core.ink_json import ink_of_record
 from inktex.core.inkml import read_inkml
 from inktex.core.mathml import latex_tokens
 

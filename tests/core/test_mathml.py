@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inktex.core.errors import InputError
-from inktex.core.ink import Ink, MathNode, ink_of_record
+from inktex.core.ink import Ink, MathNode
+from inktex.core.ink_json import ink_of_record
 from inktex.core.mathml import latex_tokens, read_mathml
 
 XML = 'xmlns="http://www.w3.org/1998/Math/MathML"'

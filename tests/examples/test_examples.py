@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from inktex.core.image import load_image
-from inktex.core.ink import read_ink
+from inktex.core.ink_file import read_ink
 from inktex.core.latex import normalize, to_latex, tokenize
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"

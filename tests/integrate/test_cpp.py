@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from inktex.core.bundle import Bundle
-from inktex.core.ink import read_ink
+from inktex.core.ink_file import read_ink
 from inktex.core.preparation import prepare_image
 from inktex.core.rendering import CANONICAL, Rendering
 from inktex.export.checkpoint_bundle import export_bundle

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inktex.core.ink import read_ink
+from inktex.core.ink_file import read_ink
 from inktex.core.manifest import Preprocessing
 from inktex.core.preparation import prepare_image
 from inktex.core.rendering import CANONICAL, Rendering

@@ -18,7 +18,7 @@ from inktex.quantization.quantized_bundle import Settings, quantize_bundle
 from inktex.training.bundle_weights import bundle_source
 from inktex.training.edge import EdgeModel
 from inktex.training.graph_weights import GraphWeights
-from inktex.training.warm_start import Source
+from inktex.training.weight_source import Source
 
 from . import recurrent, synthetic
 

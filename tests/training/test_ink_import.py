@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inktex.core.ink import read_ink
+from inktex.core.ink_file import read_ink
 from inktex.training.captions import CaptionTable, read_caption_table, read_captions
 from inktex.training.data_import import import_data
 from inktex.training.import_settings import ImportSettings

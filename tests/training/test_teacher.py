@@ -15,7 +15,7 @@ from inktex.training.objectives import AlignedCrossEntropy, distance
 from inktex.training.teacher import Teacher
 from inktex.training.training_log import FILE, read_log
 from inktex.training.transformer_recognizer import TransformerRecognizer
-from inktex.training.warm_start import Source
+from inktex.training.weight_source import Source
 
 from . import recurrent, synthetic
 from .synthetic import expressions, network, recipe, vocabulary

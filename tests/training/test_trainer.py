@@ -24,7 +24,8 @@ from inktex.training.optimisation import learning_rate
 from inktex.training.recipe import Recipe
 from inktex.training.stream import TrainingStream
 from inktex.training.training_module import TrainingModule, seed_step
-from inktex.training.warm_start import Source, load_source
+from inktex.training.warm_start import load_source
+from inktex.training.weight_source import Source
 
 from . import synthetic
 from .synthetic import expression

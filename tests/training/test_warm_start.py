@@ -13,7 +13,6 @@ from inktex.core.vocabulary import Vocabulary
 from inktex.runtimes import DEFAULT_BUNDLE
 from inktex.training.recipes import RECIPES, named
 from inktex.training.warm_start import (
-    Source,
     Transfer,
     grown,
     layer_axes,
@@ -21,6 +20,7 @@ from inktex.training.warm_start import (
     token_axes,
     transfer,
 )
+from inktex.training.weight_source import Source
 
 from . import synthetic
 from .recurrent import recipe as recurrent_recipe

@@ -16,8 +16,9 @@ from inktex.training.bundle_weights import bundle_source
 from inktex.training.checkpoint import Checkpoint
 from inktex.training.recognizer import Recognizer
 from inktex.training.two_scale_encoder import ConvNorm
-from inktex.training.warm_start import Source, token_axes
+from inktex.training.warm_start import token_axes
 from inktex.training.weight_averaging import averaged
+from inktex.training.weight_source import Source
 
 from . import synthetic
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..options import counts, names
+from .options import counts, names
 
 _PATH = click.Path(path_type=Path)
 _RUN = "run"
@@ -154,14 +154,14 @@ def run(
       inktex bench run my-bundle                              the same as inktex bench my-bundle
       inktex bench --peer abm,beam=10 --random-weights --part stream
     """
-    from ...core.bundle import Bundle
-    from ...runtimes import DEFAULT_BUNDLE
-    from ..peers.naming import peer_of
-    from ..reporting import head
-    from .page import check_page, write_page
-    from .run import PARTS, Plan, profile_bundle
-    from .single_stream import Effort
-    from .terminal import as_text
+    from ..core.bundle import Bundle
+    from ..runtimes import DEFAULT_BUNDLE
+    from .peers.naming import peer_of
+    from .profiler.page import check_page, write_page
+    from .profiler.run import PARTS, Plan, profile_bundle
+    from .profiler.single_stream import Effort
+    from .profiler.terminal import as_text
+    from .reporting import head
 
     unknown = [each for each in parts if each not in (*PARTS, "all")]
     if unknown:
@@ -198,7 +198,7 @@ def run(
 
 def _powers_of_two() -> tuple[int, ...]:
     """1, 2, 4, … threads, as many as this process may use at most."""
-    from ...runtimes.processors import available_processors
+    from ..runtimes.processors import available_processors
 
     most = available_processors()
     return tuple(2**power for power in range(most.bit_length()) if 2**power <= most)
@@ -218,8 +218,8 @@ def compare(profiles: tuple[Path, ...], strict: bool) -> None:
       inktex bench compare before.json after.json --strict
       inktex bench compare laptop.json jetson.json phone-host.json
     """
-    from .comparison import Comparison
-    from .profile import Profile
+    from .profiler.comparison import Comparison
+    from .profiler.profile import Profile
 
     if len(profiles) < 2:
         raise click.UsageError("expected two profiles or more to compare, found one")
@@ -245,8 +245,8 @@ def page(profile: Path, output: Path, plots: Path | None) -> None:
       inktex bench page jetson.json -o jetson.html
       inktex bench page laptop.json -o laptop.html --plots docs/images/laptop
     """
-    from .page import write_page, write_plots
-    from .profile import Profile
+    from .profiler.page import write_page, write_plots
+    from .profiler.profile import Profile
 
     loaded = Profile.load(profile)
     write_page(loaded, output)
@@ -273,12 +273,12 @@ def pair(model: str, output: Path, int8: bool) -> None:
       inktex bench pair comer -o runs/comer --int8
       inktex bench --peer pair,from=runs/comer,precision=int8 --random-weights
     """
-    from ...core.bundle import Bundle
-    from ...runtimes import DEFAULT_BUNDLE
-    from ...training.checkpoint import Checkpoint
-    from ..peers.eager import COMER, untrained
-    from ..peers.naming import RECIPES
-    from ..peers.pair_export import pair_graphs, write_pair
+    from ..core.bundle import Bundle
+    from ..runtimes import DEFAULT_BUNDLE
+    from ..training.checkpoint import Checkpoint
+    from .peers.eager import COMER, untrained
+    from .peers.naming import RECIPES
+    from .peers.pair_export import pair_graphs, write_pair
 
     if model in (*RECIPES, COMER):
         vocabulary = Bundle.open(DEFAULT_BUNDLE).manifest.vocabulary
