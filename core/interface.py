@@ -90,7 +90,8 @@ class Interface:
     state after that node is made of.
 
     Attributes:
-        image: encoder input, float32 `[batch, 1, height, width]`, ink = 1, paper = 0.
+        image: encoder input, float32 `[batch, channels, height, width]`, ink = 1, paper = 0; behind
+            this channel, if there are more, the trail of the pen (`core/trail.py`).
         tokens: step input, int64 `[beams]`, the token last written.
         position: step input, int64 `[1]`, 0 when that token is `<sos>`.
         log_probs: step output, float32 `[beams, vocabulary]`.
@@ -113,6 +114,13 @@ class Interface:
     log_probs: str = "log_probs"
     memory_bias: str = "memory_bias"
     tree: GraphSpec | None = None
+
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        _, channels, *_ = self.encoder[self.image].shape
+        assert isinstance(channels, int)
+        return channels
 
     @property
     def memory(self) -> tuple[TensorSpec, ...]:

@@ -16,10 +16,12 @@ from .image import image_format, load_image
 from .ink import Ink
 from .ink_file import read_ink
 from .manifest import Preprocessing
-from .rendering import DEFAULT_RENDERING, Rendering, normalize_image, render_ink
+from .rendering import DEFAULT_RENDERING, Rendering, ink_channels, normalize_image
 
 PREPROCESSING = "normalised-ink"
-"""The one procedure this code knows to prepare images: `render_ink` and `normalize_image`."""
+"""A procedure that this code knows to prepare images: `ink_channels` and `normalize_image`."""
+WITH_TRAIL = "normalised-ink-and-trail"
+"""The same for a recognizer that sees the trail of the pen, too."""
 MAX_BYTES = 1 << 28
 """A longer file is refused before it is read to its end."""
 
@@ -35,7 +37,8 @@ def prepare_image(source: Source, preprocessing: Preprocessing, name: str = "") 
     """The encoder's input: rendered at the recognizer's scale, padded to the right and below.
 
     Returns:
-        float32 `[1, 1, height, width]`, ink = 1, paper = 0; height and width are multiples of the
+        float32 `[1, channels, height, width]`: ink = 1, paper = 0, and the trail of the pen where
+        the preprocessing asks for it, blank for an image; height and width are multiples of the
         preprocessing's `multiple`.
 
     Raises:
@@ -43,15 +46,17 @@ def prepare_image(source: Source, preprocessing: Preprocessing, name: str = "") 
         BundleError: a preprocessing that this version does not know.
     """
     multiple, padding, most = size_limits(preprocessing)
-    pixels = _render(source, rendering_of(preprocessing), name)
-    height, width = (-(-(side + padding) // multiple) * multiple for side in pixels.shape)
+    rendering = rendering_of(preprocessing)
+    pixels = _render(source, rendering, name)
+    count, *sides = pixels.shape
+    height, width = (-(-(side + padding) // multiple) * multiple for side in sides)
     if height * width > most:
         raise InputError(
             f"{_named(source, name)}: expected one formula, of at most {most} pixels at the "
             f"recognizer's scale, found {width} x {height}; cut the page into formulas"
         )
-    image = np.zeros((1, 1, height, width), np.float32)
-    drawn = image[0, 0, : pixels.shape[0], : pixels.shape[1]]
+    image = np.zeros((1, rendering.channels, height, width), np.float32)
+    drawn = image[0, :count, : sides[0], : sides[1]]
     np.divide(pixels, 255, out=drawn, dtype=np.float32)
     return image
 
@@ -63,10 +68,11 @@ def size_limits(preprocessing: Preprocessing) -> tuple[int, int, int]:
     Raises:
         BundleError: a preprocessing that this version does not know.
     """
-    if preprocessing.name != PREPROCESSING:
+    if preprocessing.name not in (PREPROCESSING, WITH_TRAIL):
         raise BundleError(
-            f"expected the preprocessing {PREPROCESSING!r}, found {preprocessing.name!r}: the "
-            "bundle is for another inktex; upgrade with `pip install --upgrade inktex`"
+            f"expected the preprocessing {PREPROCESSING!r} or {WITH_TRAIL!r}, found "
+            f"{preprocessing.name!r}: the bundle is for another inktex; upgrade with "
+            "`pip install --upgrade inktex`"
         )
     limits = []
     for key, least in (("multiple", 1), ("padding_px", 0), ("max_pixels", 1)):
@@ -81,14 +87,15 @@ def size_limits(preprocessing: Preprocessing) -> tuple[int, int, int]:
 
 
 def rendering_of(preprocessing: Preprocessing) -> Rendering:
-    """The scale and the pen at which the recognizer wants to see a formula.
+    """The scale and the pen at which the recognizer wants to see a formula, and whether with the
+    trail of the pen.
 
     Raises:
         BundleError: one of them is not a number, or of no use.
     """
     values = {}
-    for key, default in vars(DEFAULT_RENDERING).items():
-        value = preprocessing.parameters.get(key, default)
+    for key in ("symbol_px", "pen_px"):
+        value = preprocessing.parameters.get(key, getattr(DEFAULT_RENDERING, key))
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise BundleError(
                 f"preprocessing.parameters.{key}: expected a number of pixels, found {value!r}; "
@@ -96,13 +103,14 @@ def rendering_of(preprocessing: Preprocessing) -> Rendering:
             )
         values[key] = float(value)
     try:
-        return Rendering(**values)
+        return Rendering(**values, trail=preprocessing.name == WITH_TRAIL)
     except InputError as error:
         raise BundleError(f"preprocessing.parameters: {error}; export the bundle again") from error
 
 
 def _render(source: Source, rendering: Rendering, name: str) -> NDArray[np.uint8]:
-    """The formula at the recognizer's scale, uint8 `[h, w]`, ink 255 on 0."""
+    """The formula at the recognizer's scale, uint8 `[channels, h, w]`, ink 255 on 0; of an image
+    one channel alone."""
     label = _named(source, name)
     if isinstance(source, str | os.PathLike):
         source = _read_file(Path(source), label)
@@ -113,9 +121,9 @@ def _render(source: Source, rendering: Rendering, name: str) -> NDArray[np.uint8
             _check_is_image(source, label)
     try:
         if isinstance(source, Ink):
-            return render_ink(source.strokes, rendering)
+            return ink_channels(source.strokes, rendering)
         if isinstance(source, list | tuple):
-            return render_ink(_ink(source).strokes, rendering)
+            return ink_channels(_ink(source).strokes, rendering)
     except InputError as error:
         raise InputError(f"{label}: {error}") from error
     if not isinstance(source, bytes | np.ndarray | Image.Image):
@@ -125,7 +133,7 @@ def _render(source: Source, rendering: Rendering, name: str) -> NDArray[np.uint8
         )
     image = load_image(source, label)
     try:
-        return normalize_image(image, rendering)
+        return normalize_image(image, rendering)[None]
     except InputError as error:
         raise InputError(f"{label}: {error}") from error
 

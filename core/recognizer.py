@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .attention import Explanation, attention_of, attentive, on_grid
 from .confidence import FARTHEST
-from .errors import InputError
+from .errors import BundleError, InputError
 from .grammar import GrammarConstraint
 from .latex import to_latex
 from .manifest import Manifest
@@ -129,14 +129,15 @@ class Recognizer:
         running: which variant that is, where somebody chose it.
 
     Raises:
-        BundleError: the bundle wants a preprocessing that this version does not know.
+        BundleError: the bundle wants a preprocessing that this version does not know, or its
+            encoder other images than that makes.
     """
 
     def __init__(
         self, model: StepModel[Any, Any], manifest: Manifest, running: Running | None = None
     ) -> None:
         size_limits(manifest.preprocessing)
-        rendering_of(manifest.preprocessing)
+        _check_channels(manifest)
         self.model = model
         self.manifest = manifest
         self.running = running
@@ -332,4 +333,16 @@ class Recognizer:
             confidence = calibration(log_probs, margin)
         return Alternative(
             to_latex(tokens), tuple(tokens), confidence, hypothesis.score, log_probs, margin
+        )
+
+
+def _check_channels(manifest: Manifest) -> None:
+    """Raise BundleError unless the encoder takes what the preprocessing makes."""
+    made = rendering_of(manifest.preprocessing).channels
+    taken = manifest.interface.channels
+    if made != taken:
+        raise BundleError(
+            f"expected an encoder of images with {made} channels, as the preprocessing "
+            f"{manifest.preprocessing.name!r} makes them, found one that takes {taken}; export the "
+            "bundle again"
         )

@@ -8,7 +8,7 @@ recognizer's own: a `Rendering`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from math import isfinite
 
@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from .components import component_boxes
 from .dilation import dilated, largest_in_windows
 from .errors import InputError
+from .trail import CHANNELS, pen_trail
 
 SYMBOL_PX = 16.0
 PEN_PX = 1.75
@@ -45,6 +46,8 @@ class Rendering:
     Attributes:
         symbol_px: height of a typical stroke, in pixels.
         pen_px: width of the pen, in pixels.
+        trail: whether it sees, beside the drawing of ink, the trail of the pen; of an image,
+            whose pen nobody knows, it is blank.
 
     Raises:
         InputError: one of them is not above 0 and at most 256.
@@ -52,6 +55,7 @@ class Rendering:
 
     symbol_px: float = SYMBOL_PX
     pen_px: float = PEN_PX
+    trail: bool = field(default=False, metadata={"before": False})
 
     def __post_init__(self) -> None:
         for name in ("symbol_px", "pen_px"):
@@ -60,6 +64,11 @@ class Rendering:
                 raise InputError(
                     f"expected a {name} above 0 and at most {_LARGEST_PX:g}, found {value}"
                 )
+
+    @property
+    def channels(self) -> int:
+        """What a pixel has: the drawing, and the trail's where it is seen."""
+        return 1 + CHANNELS * self.trail
 
 
 DEFAULT_RENDERING = Rendering()
@@ -126,7 +135,7 @@ def draw_strokes(strokes: Sequence[FloatArray], pen_px: float = PEN_PX) -> ByteI
 def render_ink(
     strokes: Sequence[FloatArray], rendering: Rendering = DEFAULT_RENDERING
 ) -> ByteImage:
-    """Draw ink as a recognizer sees it.
+    """Draw ink at the scale and with the pen of a recognizer.
 
     Args:
         strokes: arrays [n, 2] of x (right) and y (down), in any unit.
@@ -139,6 +148,16 @@ def render_ink(
         InputError: as `normalized_strokes`.
     """
     return _drawn(*_normalized(strokes, rendering.symbol_px), rendering.pen_px)
+
+
+def ink_channels(strokes: Sequence[FloatArray], rendering: Rendering) -> ByteImage:
+    """All that a recognizer sees of ink: uint8 [channels, h, w], the first as `render_ink` draws
+    it, the others `pen_trail`'s; raises as `render_ink`."""
+    if not rendering.trail:
+        return render_ink(strokes, rendering)[None]
+    placed = normalized_strokes(strokes, rendering.symbol_px)
+    image = draw_strokes(placed, rendering.pen_px)
+    return np.concatenate([image[None], pen_trail(placed, *image.shape)])
 
 
 def normalize_image(image: ByteImage, rendering: Rendering = DEFAULT_RENDERING) -> ByteImage:

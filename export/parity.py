@@ -43,6 +43,7 @@ def compare_with_torch(
         shapes: random sizes to try.
         steps: decoder steps on each.
     """
+    interface = bundle.manifest.interface
     network = checkpoint.trained_network()
     encoder, step = EncoderGraph(network), StepGraph(network)
     graphs = graphs_of(bundle, variant)
@@ -53,10 +54,9 @@ def compare_with_torch(
         batch = min(1 + number % 3, variant.limits.get("batch", 3))
         beams = min(1 + 2 * (number % 3), variant.limits.get("beams", 5))
         height, width = (STRIDE * int(rng.integers(2, high)) for high in (8, 30))
-        images = _scribble(rng, batch, height, width)
+        images = _scribble(rng, (batch, interface.channels, height, width))
         with torch.inference_mode():
             reference = [part.numpy() for part in encoder(torch.from_numpy(images))]
-        interface = bundle.manifest.interface
         names = [each.name for each in interface.memory]
         memories = compact_memories(interface, graphs.encoder({"images": images}))
         references = compact_memories(interface, dict(zip(names, reference, strict=True)))
@@ -197,10 +197,11 @@ def _initial_state(bundle: Bundle, memory: Arrays, beams: int, length: int) -> A
     }
 
 
-def _scribble(rng: np.random.Generator, batch: int, height: int, width: int) -> NDArray[np.float32]:
-    """Something like ink: a few random lines on blank paper."""
-    images = np.zeros((batch, 1, height, width), np.float32)
-    for image in images[:, 0]:
+def _scribble(rng: np.random.Generator, shape: tuple[int, int, int, int]) -> NDArray[np.float32]:
+    """Something like ink: a few random lines on blank paper, in every channel others."""
+    images = np.zeros(shape, np.float32)
+    height, width = shape[2:]
+    for image in images.reshape(-1, height, width):
         for _ in range(4):
             row, column = rng.integers(0, height), rng.integers(0, width)
             image[row, column : column + 20] = rng.uniform(0.4, 1)

@@ -126,7 +126,7 @@ def _shape(
     image_sizes: Sequence[tuple[int, int]],
 ) -> Any:
     if image_sizes and "height" in axes:
-        shapes = [[1, 1, *size] for size in image_sizes]
+        shapes = [[1, axes[1], *size] for size in image_sizes]
         return coremltools.EnumeratedShapes(shapes, default=shapes[0])
     sizes: list[Any] = []
     for axis in axes:

@@ -160,7 +160,7 @@ def static_int8(
             folder / "graph.onnx",
             folder / "int8.onnx",
             # the ranges are known; one image is what the tool insists on
-            _OneImage(model.graph.input[0].name),
+            _OneImage(model.graph.input[0]),
             quant_format=QuantFormat.QDQ,
             activation_type=scheme.activations,
             weight_type=QuantType.QInt8,
@@ -251,8 +251,11 @@ def _nodes(model: onnx.ModelProto, operators: Collection[str], kept: Collection[
 class _OneImage(CalibrationDataReader):  # type: ignore[misc]
     """Blank paper, in the form that ONNX Runtime's tool reads."""
 
-    def __init__(self, name: str) -> None:
-        blank: dict[str, NDArray[np.float32]] = {name: np.zeros((1, 1, 64, 64), np.float32)}
+    def __init__(self, images: onnx.ValueInfoProto) -> None:
+        channels = images.type.tensor_type.shape.dim[1].dim_value
+        blank: dict[str, NDArray[np.float32]] = {
+            images.name: np.zeros((1, channels, 64, 64), np.float32)
+        }
         self._inputs: Iterator[dict[str, NDArray[np.float32]]] = iter([blank])
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:

@@ -84,8 +84,8 @@ class OnnxRuntimeModel:
         """Run the encoder.
 
         Args:
-            images: float32 `[batch, 1, height, width]`, ink = 1, paper = 0; height and width as
-                the bundle's preprocessing demands.
+            images: float32 `[batch, channels, height, width]`, ink = 1, paper = 0; height and width
+                as the bundle's preprocessing demands.
 
         Returns:
             One memory per image.
@@ -268,7 +268,7 @@ class OnnxRuntimeModel:
         Raises:
             RuntimeUnavailable: the provider fails.
         """
-        image = np.zeros((1, 1, _PROBE_PX, _PROBE_PX), np.float32)
+        image = np.zeros((1, self.interface.channels, _PROBE_PX, _PROBE_PX), np.float32)
         try:
             [memory] = self.encode(image)
             self.step(np.array([bundle.manifest.vocabulary.sos]), memory, self.start(memory, 1))

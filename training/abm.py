@@ -65,9 +65,11 @@ class AbmModel:
         if not 0 < self.reduction <= 1:
             raise DataError(f"reduction must be a share above 0, at most 1, found {self.reduction}")
 
-    def build(self, vocabulary: Vocabulary) -> RecurrentRecognizer:
+    def build(self, vocabulary: Vocabulary, channels: int = 1) -> RecurrentRecognizer:
         """The network with fresh weights; seed torch before to repeat it."""
-        encoder = DenseEncoder(self.stem, self.growth, self.layers, self.reduction, self.dropout)
+        encoder = DenseEncoder(
+            self.stem, self.growth, self.layers, self.reduction, self.dropout, channels
+        )
         decoder = self._decoder(len(vocabulary), encoder.channels)
         mirror = self._decoder(len(vocabulary), encoder.channels) if self.mirror else None
         return RecurrentRecognizer(encoder, decoder, self.max_length, mirror)

@@ -46,6 +46,8 @@ class Augmentation:
             symbols of all (see `synthesis`); none where no symbols are known.
         shift: the ink is moved by uniform(-shift, shift) pixels in both directions, to the margin
             of the rendering at most: a recognizer is not to count on where its cells begin.
+        untraced: share of the formulas whose pen left no trail, as in an image; where a recognizer
+            sees trails.
     """
 
     scale: float = 0.25
@@ -59,9 +61,10 @@ class Augmentation:
     splices: float = 0.4
     synthetic: float = added(0.0, before=0.0)
     shift: float = added(0.0, before=0.0)
+    untraced: float = added(0.2, before=0.0)
 
     def __post_init__(self) -> None:
-        for name in ("splices", "synthetic"):
+        for name in ("splices", "synthetic", "untraced"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DataError(f"{name} must be a share from 0 to 1, found {getattr(self, name)}")
         if not 0 <= self.shift <= MARGIN_PX:

@@ -18,6 +18,7 @@ from ..core.rendering import (
     draw_strokes,
     normalized_strokes,
 )
+from ..core.trail import pen_trail
 from ..core.vocabulary import Vocabulary
 from .augmentation import Augmentation, bend, bend_image, turn
 from .inkset import Expression
@@ -55,7 +56,7 @@ class Part(NamedTuple):
 class Batch(NamedTuple):
     """What the trainer sees.
 
-    images: float32 [b, 1, h, w], ink 1 on 0
+    images: float32 [b, channels, h, w], ink 1 on 0, and the trail of the pen where it is seen
     inputs: int64 [b, 2, t], left to right after `<sos>`, and right to left after `<eos>`
     targets: int64 [b, 2, t], `<pad>` behind the end; the right-to-left row ends with `<sos>`
     ink: float32 [b, t, cells], how much ink of the left-to-right target token lies in a cell
@@ -83,10 +84,12 @@ class Batch(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """image uint8 [h, w], and the strokes in its pixels, arrays [n, 2]; none of an image"""
+    """image uint8 [h, w]; the strokes in its pixels, arrays [n, 2], none of an image; and the trail
+    of the pen, uint8 [channels, h, w], None where a recognizer does not see it"""
 
     image: NDArray[np.uint8]
     strokes: list[NDArray[np.float64]]
+    trail: NDArray[np.uint8] | None = None
 
 
 def draw(
@@ -103,11 +106,13 @@ def draw(
         rendering: the recognizer's.
     """
     if expression.image is not None:
-        return Drawing(_drawn_image(expression, augmentation, rng, scale, rendering), [])
+        image = _drawn_image(expression, augmentation, rng, scale, rendering)
+        return Drawing(image, [], _trail(image, [], rendering))
     raw = [stroke.astype(np.float64) for stroke in expression.strokes]
     if augmentation is None:
         strokes = normalized_strokes(raw, rendering.symbol_px * scale)
-        return Drawing(draw_strokes(strokes, rendering.pen_px), strokes)
+        image = draw_strokes(strokes, rendering.pen_px)
+        return Drawing(image, strokes, _trail(image, strokes, rendering))
     assert rng is not None
     symbols = [indices for indices in expression.ink if indices]
     bent = bend(normalized_strokes(raw), symbols, rng, augmentation)
@@ -116,7 +121,20 @@ def draw(
     if augmentation.shift:
         shift = rng.uniform(-augmentation.shift, augmentation.shift, 2)
         strokes = [stroke + shift for stroke in strokes]
-    return Drawing(draw_strokes(strokes, _pen(augmentation, rng, rendering)), strokes)
+    image = draw_strokes(strokes, _pen(augmentation, rng, rendering))
+    unknown = rendering.trail and rng.random() < augmentation.untraced
+    return Drawing(image, strokes, _trail(image, [] if unknown else strokes, rendering))
+
+
+def _trail(
+    image: NDArray[np.uint8], strokes: Sequence[NDArray[np.float64]], rendering: Rendering
+) -> NDArray[np.uint8] | None:
+    """What a recognizer sees beside the image; it is blank where no strokes are known."""
+    if not rendering.trail:
+        return None
+    if not strokes:
+        return np.zeros((rendering.channels - 1, *image.shape), np.uint8)
+    return pen_trail(strokes, *image.shape)
 
 
 def _drawn_image(
@@ -185,14 +203,18 @@ def collate_compact(
     written = [vocabulary.written(expression.caption) for expression in expressions]
     steps = 1 + max(map(len, written))
     count = len(expressions)
-    images = np.zeros((count, 1, height, width), np.uint8)
+    trail = drawings[0].trail
+    channels = 1 if trail is None else 1 + len(trail)
+    images = np.zeros((count, channels, height, width), np.uint8)
     inputs = np.full((count, DIRECTIONS, steps), vocabulary.pad, np.int64)
     targets = np.full((count, DIRECTIONS, steps), vocabulary.pad, np.int64)
     ink = np.zeros((count, steps, (height // CELL) * (width // CELL)), np.float16)
     mirror = np.full((count, steps), steps - 1, np.int64)
     for row, (expression, drawing) in enumerate(zip(expressions, drawings, strict=True)):
-        image = drawing.image
-        images[row, 0, : image.shape[0], : image.shape[1]] = image
+        rows, columns = drawing.image.shape
+        images[row, 0, :rows, :columns] = drawing.image
+        if drawing.trail is not None:
+            images[row, 1:, :rows, :columns] = drawing.trail
         numbers = vocabulary.encode(expression.caption)
         length = len(numbers)
         inputs[row, 0, : length + 1] = [vocabulary.sos, *numbers]
@@ -208,7 +230,7 @@ def collate_compact(
         torch.from_numpy(targets),
         torch.from_numpy(ink),
         torch.from_numpy(mirror),
-        _parts([1 + len(each) for each in written], _inked(images)),
+        _parts([1 + len(each) for each in written], _inked(images[:, :1])),
     )
 
 

@@ -47,7 +47,7 @@ def bundle_source(bundle: Bundle) -> Source:
         RuntimeUnavailable: the package `onnx` is not installed.
     """
     recipe = _recipe(bundle)
-    network = recipe.model.build(bundle.manifest.vocabulary)
+    network = recipe.build(bundle.manifest.vocabulary)
     if not isinstance(network, TransformerRecognizer):
         raise CheckpointError(
             f"{bundle.path}: expected a bundle of a transformer recognizer, found one of recipe "

@@ -149,7 +149,7 @@ class Checkpoint:
 
     def trained_network(self) -> Recognizer:
         """The network with the averaged weights, ready to evaluate or export."""
-        network = self.recipe.model.build(self.vocabulary)
+        network = self.recipe.build(self.vocabulary)
         network.load_state_dict(dict(self.average))
         return network.eval()
 

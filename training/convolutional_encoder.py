@@ -18,6 +18,7 @@ class ConvolutionalEncoder(nn.Module):
         widths: channels of each stage.
         layers: convolutions of each stage, the first with stride 2.
         dropout: probability, behind the convolutions of the last stage.
+        inputs: channels of the images.
 
     Attributes:
         channels: of the features.
@@ -28,10 +29,11 @@ class ConvolutionalEncoder(nn.Module):
         widths: tuple[int, int, int, int] = (32, 64, 128, 256),
         layers: tuple[int, int, int, int] = (2, 2, 3, 3),
         dropout: float = 0.2,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         stages: list[nn.Module] = []
-        self.channels = 1
+        self.channels = inputs
         for number, (width, count) in enumerate(zip(widths, layers, strict=True)):
             for layer in range(count):
                 stride = 1 if layer else 2

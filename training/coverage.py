@@ -53,9 +53,9 @@ class CoverageModel:
         if self.embedding % 2:
             raise DataError(f"embedding must be even for the maxout, found {self.embedding}")
 
-    def build(self, vocabulary: Vocabulary) -> RecurrentRecognizer:
+    def build(self, vocabulary: Vocabulary, channels: int = 1) -> RecurrentRecognizer:
         """The network with fresh weights; seed torch before to repeat it."""
-        encoder = ConvolutionalEncoder(self.widths, self.layers, self.dropout)
+        encoder = ConvolutionalEncoder(self.widths, self.layers, self.dropout, channels)
         decoder = RecurrentDecoder(
             len(vocabulary),
             encoder.channels,

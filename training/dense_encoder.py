@@ -49,6 +49,7 @@ class DenseEncoder(nn.Module):
         layers: layers of each dense block.
         reduction: share of the channels that a transition keeps.
         dropout: probability, behind every convolution but the first.
+        inputs: channels of the images.
 
     Attributes:
         channels: of the features; 684 by default.
@@ -61,10 +62,13 @@ class DenseEncoder(nn.Module):
         layers: tuple[int, int, int] = (16, 16, 16),
         reduction: float = 0.5,
         dropout: float = 0.2,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(1, stem, 7, stride=2, padding=3, bias=False), nn.ReLU(), nn.MaxPool2d(2)
+            nn.Conv2d(inputs, stem, 7, stride=2, padding=3, bias=False),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
         )
         blocks: list[nn.Module] = []
         self.channels = stem

@@ -55,9 +55,9 @@ class EdgeModel:
                 f"and {self.heads} heads"
             )
 
-    def build(self, vocabulary: Vocabulary) -> TransformerRecognizer:
+    def build(self, vocabulary: Vocabulary, channels: int = 1) -> TransformerRecognizer:
         """The network with fresh weights; seed torch before to repeat it."""
-        encoder = TwoScaleEncoder(self.widths, self.blocks, self.features, self.drop_path)
+        encoder = TwoScaleEncoder(self.widths, self.blocks, self.features, self.drop_path, channels)
         decoder = CoverageTransformer(
             len(vocabulary),
             self.features,

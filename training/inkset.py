@@ -128,7 +128,9 @@ def _entry(expression: Expression) -> dict[str, Any]:
         "caption": " ".join(expression.caption),
         "strokes": len(expression.strokes),
         "ink": expression.ink,
-        "image": None if expression.image is None else list(vars(expression.rendering).values()),
+        "image": None
+        if expression.image is None
+        else [expression.rendering.symbol_px, expression.rendering.pen_px],
     }
 
 

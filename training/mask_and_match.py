@@ -69,10 +69,10 @@ class MaskAndMatchModel:
                 f"and {self.heads} heads"
             )
 
-    def build(self, vocabulary: Vocabulary) -> TransformerRecognizer:
+    def build(self, vocabulary: Vocabulary, channels: int = 1) -> TransformerRecognizer:
         """The network with fresh weights; seed torch before to repeat it."""
         trunk = DenseEncoder(
-            self.stem, self.growth, self.blocks, self.reduction, self.encoder_dropout
+            self.stem, self.growth, self.blocks, self.reduction, self.encoder_dropout, channels
         )
         attention = SelfAttentionNetwork(
             self.features, self.heads, self.attention_hidden, self.attention_layers, self.dropout

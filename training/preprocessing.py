@@ -18,7 +18,7 @@ is larger."""
 def preprocessing(rendering: Rendering, padding_px: int = PADDING_PX) -> Preprocessing:
     """What bundles tell, and what checkpoints are read with: both see an image alike."""
     return Preprocessing(
-        preparation.PREPROCESSING,
+        preparation.WITH_TRAIL if rendering.trail else preparation.PREPROCESSING,
         {
             "multiple": STRIDE,
             "padding_px": padding_px,

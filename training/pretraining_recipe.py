@@ -43,6 +43,11 @@ class PretrainingRecipe(Recipe):
             raise DataError(
                 f"contrastive_share must be a share from 0 to 1, found {self.contrastive_share}"
             )
+        if self.rendering.trail:
+            raise DataError(
+                "expected rendering.trail false, as an encoder is pre-trained on drawings alone, "
+                "found true; leave it out here, and give it to the training that follows"
+            )
 
     def override(self, assignments: Mapping[str, str]) -> PretrainingRecipe:
         """As `Recipe.override`."""

@@ -26,8 +26,12 @@ class ModelSettings(Protocol):
         """The longest caption that can be written, in tokens."""
         ...
 
-    def build(self, vocabulary: Vocabulary) -> Recognizer:
-        """The network with fresh weights; seed torch before to repeat it."""
+    def build(self, vocabulary: Vocabulary, channels: int = 1) -> Recognizer:
+        """The network with fresh weights; seed torch before to repeat it.
+
+        Args:
+            channels: of the images.
+        """
         ...
 
 
@@ -114,6 +118,11 @@ class Recipe:
     validation_share: float = 0.05
     split_seed: int = 1
     seed: int = 1
+
+    def build(self, vocabulary: Vocabulary) -> Recognizer:
+        """The network with fresh weights, for what its rendering shows; seed torch before to
+        repeat it."""
+        return self.model.build(vocabulary, self.rendering.channels)
 
     def override(self, assignments: Mapping[str, str]) -> Recipe:
         """A recipe with some values replaced: `{"optimisation.batch_size": "16"}`.

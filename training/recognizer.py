@@ -28,9 +28,15 @@ class Recognizer(nn.Module):
     memory_type: type[Any]
     state_type: type[Any]
 
+    @property
+    def image_channels(self) -> int:
+        """Of the images: what the first convolution of the encoder takes."""
+        first = next(each for each in self.modules() if isinstance(each, nn.Conv2d))
+        return first.in_channels
+
     def encode(self, images: Tensor) -> Any:
-        """images [b, 1, h, w], ink 1 on 0, sides multiples of `STRIDE` -> memory, for export: no
-        shape depends on what is in the images."""
+        """images [b, image_channels, h, w], ink 1 on 0, sides multiples of `STRIDE` -> memory, for
+        export: no shape depends on what is in the images."""
         raise NotImplementedError
 
     def encode_inked(self, images: Tensor) -> Any:

@@ -70,7 +70,7 @@ class RecurrentRecognizer(Recognizer):
 
         return Interface(
             encoder=GraphSpec(
-                inputs=(tensor("images", "batch", 1, "height", "width"),),
+                inputs=(tensor("images", "batch", self.image_channels, "height", "width"),),
                 outputs=memory("batch"),
             ),
             step=GraphSpec(

@@ -43,7 +43,7 @@ class Teacher:
         Raises:
             CheckpointError: it is of another architecture, or sees or writes something else.
         """
-        network = source.recipe.model.build(source.vocabulary)
+        network = source.recipe.build(source.vocabulary)
         if not isinstance(network, TransformerRecognizer):
             raise CheckpointError(
                 "--teacher: expected a transformer recognizer (edge, mask_and_match), found one of "

@@ -78,7 +78,7 @@ class TrainingModule(lightning.LightningModule):
         super().__init__()
         self.teacher = teacher
         self.settings = recipe.optimisation
-        self.network = recipe.model.build(vocabulary)
+        self.network = recipe.build(vocabulary)
         self.objective = recipe.objective
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.settings.freeze_encoder:

@@ -28,7 +28,10 @@ from .transformer_decoder import MASKED, CoverageTransformer, Memory, State
 
 
 def holds_ink(images: Tensor, cell: int) -> Tensor:
-    """images [b, 1, h, w] -> bool [b, cells]: does the cell of `cell` x `cell` pixels hold ink?"""
+    """images [b, channels, h, w] -> bool [b, cells]: does the cell of `cell` x `cell` pixels hold
+    ink?"""
+    if images.shape[1] > 1:
+        images = images[:, :1]  # the trail of the pen is drawn on ink
     return functional.max_pool2d(images, cell).flatten(1) >= INK_THRESHOLD
 
 
@@ -174,7 +177,7 @@ class TransformerRecognizer(Recognizer):
 
         return Interface(
             encoder=GraphSpec(
-                inputs=(tensor("images", "batch", 1, "height", "width"),),
+                inputs=(tensor("images", "batch", self.image_channels, "height", "width"),),
                 outputs=remembered("batch", ALL_CELLS),
             ),
             step=GraphSpec(

@@ -65,6 +65,7 @@ class TwoScaleEncoder(CellEncoder):
         blocks: residual blocks at strides 4, 8 and 16.
         features: channels of the result.
         drop_path: probability with which a residual branch is left out in training.
+        inputs: channels of the images.
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class TwoScaleEncoder(CellEncoder):
         blocks: Sequence[int],
         features: int,
         drop_path: float = 0.0,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         stem, fine, middle, coarse = widths
-        self.stem = nn.Sequential(ConvNorm(1, stem, stride=2), nn.ReLU())
+        self.stem = nn.Sequential(ConvNorm(inputs, stem, stride=2), nn.ReLU())
         self.fine = Stage(stem, fine, blocks[0], 0.0)
         self.middle = Stage(fine, middle, blocks[1], drop_path)
         self.coarse = Stage(middle, coarse, blocks[2], drop_path)
@@ -85,7 +87,7 @@ class TwoScaleEncoder(CellEncoder):
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
 
     def forward(self, images: Tensor) -> Tensor:
-        """images [b, 1, h, w], ink 1 on 0 -> features [b, d, h/8, w/8]"""
+        """images [b, inputs, h, w], ink 1 on 0 -> features [b, d, h/8, w/8]"""
         middle = self.middle(self.fine(self.stem(images)))
         coarse = self.upsample(self.from_coarse(self.coarse(middle)))
         return torch.relu(self.from_middle(middle) + coarse)

@@ -104,8 +104,8 @@ def transfer(
 
     What has a row for every token (embedding, classifier, symbol head) is matched by the tokens,
     so that the vocabularies may differ; of what has rows for every layer of a decoder (projections
-    of the memory), those of the layers that both have are taken; what the source does not have
-    keeps its fresh weights.
+    of the memory), or a part for every channel of the images (the first convolution), those that
+    both have are taken; what the source does not have keeps its fresh weights.
 
     Args:
         network: that `model` has built for `vocabulary`.
@@ -115,7 +115,9 @@ def transfer(
     """
     mine: dict[str, Tensor] = dict(network.state_dict())
     axes = token_axes(model, vocabulary)
-    layered = layer_axes(model, vocabulary) if _as_wide(model, source.recipe.model) else {}
+    shared = channel_axes(model, vocabulary)
+    if _as_wide(model, source.recipe.model):
+        shared |= layer_axes(model, vocabulary)
     known = [token for token in vocabulary.tokens if token in source.vocabulary]
     here = torch.tensor([vocabulary.index[token] for token in known])
     there = torch.tensor([source.vocabulary.index[token] for token in known])
@@ -123,9 +125,9 @@ def transfer(
     fitting = 0
     for name, tensor in mine.items():
         other = source.tensors.get(name)
-        if other is not None and name in layered and other.ndim == tensor.ndim:
-            common = min(each.shape[layered[name]] for each in (tensor, other))
-            tensor, other = (each.narrow(layered[name], 0, common) for each in (tensor, other))
+        if other is not None and name in shared and other.ndim == tensor.ndim:
+            common = min(each.shape[shared[name]] for each in (tensor, other))
+            tensor, other = (each.narrow(shared[name], 0, common) for each in (tensor, other))
         wanted = list(tensor.shape)
         axis = axes.get(name)
         if axis is not None:
@@ -172,6 +174,12 @@ def layer_axes(model: ModelSettings, vocabulary: Vocabulary) -> dict[str, int]:
     return _growing(model, vocabulary, deeper, vocabulary)
 
 
+def channel_axes(model: ModelSettings, vocabulary: Vocabulary) -> dict[str, int]:
+    """The axis along which a tensor has entries for every channel of the images, by name; for those
+    that do."""
+    return _growing(model, vocabulary, model, vocabulary, channels=2)
+
+
 def _as_wide(one: ModelSettings, other: ModelSettings) -> bool:
     """Whether a layer of both decoders has as many features, so that a part of one is a part of the
     other."""
@@ -179,11 +187,15 @@ def _as_wide(one: ModelSettings, other: ModelSettings) -> bool:
 
 
 def _growing(
-    model: ModelSettings, vocabulary: Vocabulary, larger: ModelSettings, longer: Vocabulary
+    model: ModelSettings,
+    vocabulary: Vocabulary,
+    larger: ModelSettings,
+    longer: Vocabulary,
+    channels: int = 1,
 ) -> dict[str, int]:
     with torch.device("meta"):
         one = model.build(vocabulary).state_dict()
-        other = larger.build(longer).state_dict()
+        other = larger.build(longer, channels).state_dict()
     return {
         name: axis
         for name, tensor in one.items()

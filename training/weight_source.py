@@ -36,7 +36,7 @@ class Source:
     def checkpoint(self) -> Checkpoint:
         """These weights as a slim checkpoint, to evaluate and to export; what only training needs,
         and they lack, is new."""
-        network = self.recipe.model.build(self.vocabulary)
+        network = self.recipe.build(self.vocabulary)
         network.load_state_dict(dict(self.tensors), strict=False)
         data = self.provenance.get("data", {})
         average = network.state_dict()

@@ -112,7 +112,7 @@ def untrained(name: str, vocabulary: Vocabulary) -> tuple[Recognizer | PrefixNet
     if name == COMER:
         return Comer(len(vocabulary)).eval(), CANONICAL
     recipe = named(name)
-    return recipe.model.build(vocabulary).eval(), recipe.rendering
+    return recipe.build(vocabulary).eval(), recipe.rendering
 
 
 def stepwise(network: Recognizer | PrefixNetwork) -> PrefixModel | RecurrentModel:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...core.errors import DataError
 from ...core.manifest import Preprocessing
-from ...core.preparation import prepare_image, rendering_of
+from ...core.preparation import PREPROCESSING, prepare_image, rendering_of
 from ...core.rendering import CANONICAL, Rendering
 from ...core.search import beam_search, greedy
 from ...core.step_model import StepModel
@@ -22,7 +22,8 @@ from ..profiler.stages import ClockedModel, parsed
 
 
 def seen_at(preprocessing: Preprocessing, rendering: Rendering = CANONICAL) -> Preprocessing:
-    """The same at another scale; published systems see the canonical bitmaps of CROHME."""
+    """The same at another scale, the drawing alone; published systems see the canonical bitmaps of
+    CROHME."""
     own = rendering_of(preprocessing).symbol_px
     most = preprocessing.parameters["max_pixels"]
     assert isinstance(most, int)
@@ -32,7 +33,8 @@ def seen_at(preprocessing: Preprocessing, rendering: Rendering = CANONICAL) -> P
         "pen_px": rendering.pen_px,
         "max_pixels": round(most * larger),
     }
-    return replace(preprocessing, parameters={**preprocessing.parameters, **changed})
+    parameters = {**preprocessing.parameters, **changed}
+    return replace(preprocessing, name=PREPROCESSING, parameters=parameters)
 
 
 @dataclass

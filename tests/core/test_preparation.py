@@ -57,6 +57,23 @@ def test_a_bundle_says_how_large_it_sees_a_formula() -> None:
     assert np.abs(np.subtract(found.shape, wanted.shape)).max() <= 0.15 * max(wanted.shape)
 
 
+def test_ink_has_a_trail_for_those_who_see_it_and_an_image_a_blank_one() -> None:
+    parameters = {"multiple": 16, "max_pixels": 1 << 16}
+    plain = prepare_image(STROKES, Preprocessing("normalised-ink", parameters))
+    seeing = Preprocessing("normalised-ink-and-trail", parameters)
+    assert rendering_of(seeing) == Rendering(trail=True)
+    image = prepare_image(STROKES, seeing)
+    assert image.shape == (1, 6, *plain.shape[2:])
+    np.testing.assert_array_equal(image[:, :1], plain)
+    assert all(channel.any() for channel in image[0])
+    assert image.max() == 1
+    picture = np.pad(255 - render_ink(STROKES), 20, constant_values=255)
+    found = prepare_image(picture, seeing)
+    assert found.shape[1] == 6
+    assert found[0, 0].any()
+    assert not found[0, 1:].any()
+
+
 @pytest.mark.parametrize("value", [0, -1.0, 300, float("nan"), "16", True, None])
 def test_a_scale_of_no_use_is_refused(value: object) -> None:
     parameters = {"multiple": 1, "max_pixels": 1 << 16, "symbol_px": value}

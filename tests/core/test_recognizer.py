@@ -121,6 +121,14 @@ def strokes_json() -> str:
     return json.dumps({"strokes": [stroke.tolist() for stroke in STROKES]})
 
 
+def test_an_encoder_of_other_images_than_are_made_is_refused(
+    model: Reading, manifest: Manifest
+) -> None:
+    seeing = replace(manifest.preprocessing, name="normalised-ink-and-trail")
+    with pytest.raises(BundleError, match=r"6 channels, .*, found one that takes 1; export"):
+        Recognizer(model, replace(manifest, preprocessing=seeing))
+
+
 def test_the_best_reading(recognizer: Recognizer) -> None:
     result = recognizer(STROKES)
     assert result.latex == "x^{2}"

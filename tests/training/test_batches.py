@@ -11,7 +11,9 @@ from inktex.core.rendering import (
     CANONICAL,
     MARGIN_PX,
     SYMBOL_PX,
+    Rendering,
     draw_strokes,
+    ink_channels,
     normalized_strokes,
     render_ink,
 )
@@ -231,6 +233,46 @@ def test_an_image_comes_to_the_scale_that_is_asked_for() -> None:
     assert abs(width - found.shape[1]) <= 8
     bent = draw(made, Augmentation(), np.random.default_rng(0)).image
     assert 0.5 < bent.shape[1] / wanted.shape[1] < 1.8
+
+
+def seeing(augmentation: Augmentation | None = None, seed: int = 0) -> Drawing:
+    rng = np.random.default_rng(seed)
+    return draw(expression(2), augmentation, rng, rendering=Rendering(trail=True))
+
+
+def test_a_recognizer_that_sees_trails_is_shown_where_the_pen_went() -> None:
+    drawing = seeing()
+    assert drawing.trail is not None
+    strokes = [stroke.astype(np.float64) for stroke in expression(2).strokes]
+    wanted = ink_channels(strokes, Rendering(trail=True))
+    np.testing.assert_array_equal([drawing.image, *drawing.trail], wanted)
+    batch = collate([expression(2)], [drawing], vocabulary())
+    height, width = drawing.image.shape
+    assert batch.images.shape[:2] == (1, 6)
+    np.testing.assert_allclose(batch.images[0, :, :height, :width] * 255, wanted, atol=1e-3)
+    plain = collate([expression(2)], [draw(expression(2))], vocabulary())
+    assert torch.equal(batch.images[:, :1], plain.images)
+    assert batch.parts == plain.parts
+    assert torch.equal(holds_ink(batch.images, CELL), holds_ink(plain.images, CELL))
+
+
+def test_some_formulas_have_no_trail_and_images_never_have_one() -> None:
+    shown = [seeing(Augmentation(untraced=0.5), seed).trail for seed in range(40)]
+    with_trail = sum(trail is not None and trail.any() for trail in shown)
+    assert 10 <= with_trail <= 30
+    never = seeing(Augmentation(untraced=1.0)).trail
+    assert never is not None
+    assert not never.any()
+    [image] = images(1)
+    blank = draw(image, rendering=Rendering(trail=True)).trail
+    assert blank is not None
+    assert not blank.any()
+
+
+def test_trails_change_nothing_of_what_is_drawn() -> None:
+    plain = draw(expression(2), Augmentation(), np.random.default_rng(0))
+    assert plain.trail is None
+    np.testing.assert_array_equal(seeing(Augmentation()).image, plain.image)
 
 
 def test_what_travels_is_compact_and_comes_out_the_same() -> None:

@@ -184,6 +184,8 @@ def test_stages_take_the_whole_budget() -> None:
     assert stages("0.7", layers="0") == (Stage("contrast", 0.0, 1.0),)
     with pytest.raises(DataError, match="contrastive_share must be a share from 0 to 1"):
         stages("1.5")
+    with pytest.raises(DataError, match=r"trail false, .* found true; leave it out here"):
+        tiny_pretraining.recipe({"rendering.trail": "true"})
 
 
 def test_bf16_learns_too(tmp_path: Path) -> None:

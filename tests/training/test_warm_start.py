@@ -14,6 +14,7 @@ from inktex.runtimes import DEFAULT_BUNDLE
 from inktex.training.recipes import RECIPES, named
 from inktex.training.warm_start import (
     Transfer,
+    channel_axes,
     grown,
     layer_axes,
     load_source,
@@ -195,3 +196,20 @@ def test_the_bundle_that_comes_with_inktex_goes_by_its_name(
     with pytest.raises(BundleError):
         load_source(Path("default"))
     assert opened == [DEFAULT_BUNDLE, Path("default")]
+
+
+@pytest.mark.parametrize(("theirs", "mine"), [(1, 6), (6, 1)])
+def test_what_both_see_of_an_image_is_taken_over(theirs: int, mine: int) -> None:
+    recipe, vocabulary = synthetic.recipe(), synthetic.vocabulary()
+    torch.manual_seed(1)
+    given = recipe.model.build(vocabulary, theirs).state_dict()
+    network = recipe.model.build(vocabulary, mine)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    done = transfer(network, recipe.model, vocabulary, Source(recipe, vocabulary, given))
+    assert done.fresh == ()
+    after = network.state_dict()
+    stem = "encoder.stem.0.0.weight"
+    assert channel_axes(recipe.model, vocabulary) == {stem: 1}
+    assert torch.equal(after[stem][:, :1], given[stem][:, :1])
+    assert torch.equal(after[stem][:, 1:], before[stem][:, 1:])
+    assert all(torch.equal(after[name], given[name]) for name in given if name != stem)
