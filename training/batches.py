@@ -122,8 +122,19 @@ def draw(
         shift = rng.uniform(-augmentation.shift, augmentation.shift, 2)
         strokes = [stroke + shift for stroke in strokes]
     image = draw_strokes(strokes, _pen(augmentation, rng, rendering))
-    unknown = rendering.trail and rng.random() < augmentation.untraced
-    return Drawing(image, strokes, _trail(image, [] if unknown else strokes, rendering))
+    told = _told(strokes, augmentation, rng) if rendering.trail else strokes
+    return Drawing(image, strokes, _trail(image, told, rendering))
+
+
+def _told(
+    strokes: list[NDArray[np.float64]], augmentation: Augmentation, rng: Generator
+) -> list[NDArray[np.float64]]:
+    """The strokes as they were written, in another order, or none, as of an image."""
+    if rng.random() < augmentation.untraced:
+        return []
+    if rng.random() < augmentation.shuffled:
+        return [strokes[number] for number in rng.permutation(len(strokes))]
+    return strokes
 
 
 def _trail(

@@ -17,6 +17,7 @@ from inktex.core.rendering import (
     normalized_strokes,
     render_ink,
 )
+from inktex.core.trail import pen_trail
 from inktex.training.augmentation import Augmentation, bend
 from inktex.training.batches import (
     Drawing,
@@ -267,6 +268,18 @@ def test_some_formulas_have_no_trail_and_images_never_have_one() -> None:
     blank = draw(image, rendering=Rendering(trail=True)).trail
     assert blank is not None
     assert not blank.any()
+
+
+def test_strokes_may_be_told_in_another_order() -> None:
+    orders = []
+    for seed in range(6):
+        drawing = seeing(Augmentation(untraced=0, shuffled=1.0), seed)
+        assert drawing.trail is not None
+        height, width = drawing.image.shape
+        written = pen_trail(drawing.strokes, height, width)
+        assert drawing.trail[0].any()
+        orders.append(bool((drawing.trail[3:] != written[3:]).any()))
+    assert any(orders)
 
 
 def test_trails_change_nothing_of_what_is_drawn() -> None:
