@@ -178,6 +178,14 @@ def _role_problems(interface: Interface) -> Iterator[str]:
         name, known = getattr(interface, role), _names(specs)
         if name not in known and not (role == "memory_bias" and name == ""):
             yield f"interface.{role}: {name!r} is not among {place} {sorted(known)}"
+    for spec in encoder.inputs:
+        if spec.name == interface.image and (
+            len(spec.shape) != 4 or not isinstance(spec.shape[1], int)
+        ):
+            yield (
+                f"interface.image: expected axes batch, a number of channels, height and width, "
+                f"found {spec.shape}"
+            )
 
 
 def _state_problems(where: str, state: StateSpec, step: GraphSpec) -> Iterator[str]:

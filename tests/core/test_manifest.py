@@ -258,6 +258,11 @@ def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
         ("interface.state", [], "'cache' is fed by nothing"),
         ("interface.memory_bias", "bias", "interface.memory_bias: 'bias' is not among"),
         ("interface.image", "image", "interface.image: 'image' is not among"),
+        (
+            "interface.encoder.inputs.0.shape",
+            ["batch", "beams", "height", "width"],
+            "interface.image: expected axes batch, a number of channels, height and width",
+        ),
     ],
 )
 def test_contradictions_are_named(manifest: Manifest, path: str, value: Any, said: str) -> None:
