@@ -34,7 +34,7 @@ class StepModel(Protocol[Memory, State]):
         """Read a batch of images.
 
         Args:
-            images: float32 `[batch, 1, height, width]`, ink = 1 on paper = 0.
+            images: float32 `[batch, channels, height, width]`, ink = 1 on paper = 0.
 
         Returns:
             One memory an image, in order.

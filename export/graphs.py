@@ -20,8 +20,8 @@ from ..training.two_scale_encoder import ConvNorm
 class EncoderGraph(nn.Module):
     """Images to memory: everything that does not depend on the step.
 
-    images float32 [batch, 1, height, width], ink 1 on 0, sides multiples of 16 -> the fields of
-    the memory
+    images float32 [batch, channels, height, width], ink 1 on 0, sides multiples of 16 -> the fields
+    of the memory
     """
 
     def __init__(self, network: Recognizer) -> None:
@@ -35,8 +35,8 @@ class EncoderGraph(nn.Module):
 class InkedEncoderGraph(EncoderGraph):
     """Images to the memory of those cells that hold ink, which spares the other products.
 
-    images float32 [batch, 1, height, width], ink 1 on 0, sides multiples of 16 -> the fields of
-    the memory, of the cells that hold ink in an image of the batch; the bias is of all cells
+    images float32 [batch, channels, height, width], ink 1 on 0, sides multiples of 16 -> the fields
+    of the memory, of the cells that hold ink in an image of the batch; the bias is of all cells
     """
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

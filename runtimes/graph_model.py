@@ -169,7 +169,7 @@ class GraphModel:
         return GraphState(arrays, len(path), memory)
 
     def encode(self, images: NDArray[np.float32]) -> list[GraphMemory]:
-        """images float32 `[batch, 1, height, width]`, ink 1 on 0 -> one memory an image
+        """images float32 `[batch, channels, height, width]`, ink 1 on 0 -> one memory an image
 
         Raises:
             InputError: an image, or what is left of it, is larger than the graphs were made for.

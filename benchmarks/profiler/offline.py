@@ -201,9 +201,10 @@ def _reader(recognizer: Recognizer, contender: BundleContender) -> Callable[[For
 
 
 def _together(images: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """[1, 1, h, w] each -> [batch, 1, h, w], the smaller ones with paper to the right and below"""
-    height, width = (max(image.shape[axis] for image in images) for axis in (2, 3))
-    batch = np.zeros((len(images), 1, height, width), np.float32)
+    """[1, channels, h, w] each -> [batch, channels, h, w], the smaller ones with paper to the right
+    and below"""
+    channels, height, width = (max(image.shape[axis] for image in images) for axis in (1, 2, 3))
+    batch = np.zeros((len(images), channels, height, width), np.float32)
     for number, image in enumerate(images):
         batch[number, :, : image.shape[2], : image.shape[3]] = image[0]
     return batch

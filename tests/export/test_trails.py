@@ -10,6 +10,10 @@ import pytest
 import torch
 
 from inktex import runtimes
+from inktex.benchmarks.formulas import Formula
+from inktex.benchmarks.profiler.bundle_contender import BundleContender
+from inktex.benchmarks.profiler.contender import Configuration
+from inktex.benchmarks.profiler.offline import measure_batches
 from inktex.core.bundle import Bundle
 from inktex.core.rendering import Rendering, render_ink
 from inktex.export.checkpoint_bundle import export_bundle
@@ -62,3 +66,13 @@ def test_the_weights_come_back_out_of_eight_bits(bundle: Bundle, tmp_path: Path)
     source = bundle_source(int8)
     assert source.recipe.rendering.trail
     assert source.tensors["encoder.stem.0.0.weight"].shape[1] == 6
+
+
+def test_its_cost_is_measured_in_batches_too(bundle: Bundle) -> None:
+    contender = BundleContender(bundle, Configuration("inktex", "onnxruntime", "fp32", 1, 1))
+    formulas = [
+        Formula(each.identifier, [stroke.astype(np.float64) for stroke in each.strokes])
+        for each in synthetic.expressions(3)
+    ]
+    found = measure_batches([contender], formulas, bundle.manifest.preprocessing, 1)
+    assert [each.images for each in found] == [1, 2]
