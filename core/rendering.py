@@ -8,7 +8,7 @@ recognizer's own: a `Rendering`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import isfinite
 
@@ -55,7 +55,7 @@ class Rendering:
 
     symbol_px: float = SYMBOL_PX
     pen_px: float = PEN_PX
-    trail: bool = field(default=False, metadata={"before": False})
+    trail: bool = False
 
     def __post_init__(self) -> None:
         for name in ("symbol_px", "pen_px"):

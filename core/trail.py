@@ -34,12 +34,10 @@ def pen_trail(strokes: Sequence[NDArray[np.float64]], height: int, width: int) -
         uint8 [CHANNELS, height, width]. 0 where the pen was not; 1 to 255 where it was, of the
         last stroke there: from 0 to 1 along the stroke; -1 to 1 of what has a sign.
     """
-    points, counts = _evenly(strokes)
-    stroke, numbers = np.repeat(np.arange(len(counts)), counts), np.arange(len(points))
-    last = np.cumsum(counts)[stroke] - 1
-    first = last - counts[stroke] + 1
-    along = (numbers - first) / np.maximum(last - first, 1)
-    before, after = np.maximum(numbers - _REACH, first), np.minimum(numbers + _REACH, last)
+    points, stroke, along = _evenly(strokes)
+    numbers = np.arange(len(points))
+    first, end = (np.searchsorted(stroke, stroke, side) for side in ("left", "right"))
+    before, after = np.maximum(numbers - _REACH, first), np.minimum(numbers + _REACH, end - 1)
     direction = points[after] - points[before]
     direction /= np.maximum(np.hypot(direction[:, 0], direction[:, 1]), 1e-6)[:, None]
     place = stroke % _ROUND * (2 * np.pi / _ROUND)
@@ -55,11 +53,12 @@ def pen_trail(strokes: Sequence[NDArray[np.float64]], height: int, width: int) -
 
 def _evenly(
     strokes: Sequence[NDArray[np.float64]],
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Points at even distances along strokes, of a dot one, and how many each stroke has.
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Points at even distances along strokes, of a dot one.
 
     Returns:
-        float64 [m, 2]; int64 [strokes]
+        float64 [m, 2]; int64 [m], the number of their stroke, from 0 on; float64 [m], how much of
+        it is drawn by then, 0 to 1
     """
     points = np.concatenate(strokes)
     sizes = np.array([len(stroke) for stroke in strokes])
@@ -77,4 +76,5 @@ def _evenly(
     stroke = np.repeat(np.arange(len(strokes)), counts)
     share = (np.arange(len(stroke)) - firsts[stroke]) / np.maximum(counts - 1, 1)[stroke]
     where = drawn[begins][stroke] + share * lengths[stroke]
-    return np.stack([np.interp(where, drawn, axis) for axis in points.T], axis=1), counts
+    even = np.stack([np.interp(where, drawn, axis) for axis in points.T], axis=1)
+    return even, stroke, share

@@ -145,10 +145,11 @@ class Recipe:
         Raises:
             DataError: a value is missing, unknown or of another type.
         """
+        rendering = values.get("rendering", dataclasses.asdict(Rendering()))  # there was but one
         values = {
-            "rendering": dataclasses.asdict(Rendering()),  # there was but one
             "split_seed": values.get("seed"),
             **values,
+            "rendering": {"trail": False, **rendering},  # nobody saw any
         }
         recipe: Recipe = _with_values(self, values, self.name)
         return recipe

@@ -31,8 +31,8 @@ class Recognizer(nn.Module):
     @property
     def image_channels(self) -> int:
         """Of the images: what the first convolution of the encoder takes."""
-        first = next(each for each in self.modules() if isinstance(each, nn.Conv2d))
-        return first.in_channels
+        parts = self.get_submodule("encoder").modules()
+        return next(each for each in parts if isinstance(each, nn.Conv2d)).in_channels
 
     def encode(self, images: Tensor) -> Any:
         """images [b, image_channels, h, w], ink 1 on 0, sides multiples of `STRIDE` -> memory, for

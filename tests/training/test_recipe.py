@@ -58,6 +58,9 @@ def test_a_recipe_of_an_earlier_version_did_not_do_what_was_added() -> None:
     assert values["augmentation"].pop("synthetic")
     for part, name in (("augmentation", "shift"), ("objective", "mutual")):
         del values[part][name]
+    seen = values["rendering"]
+    assert not seen.pop("trail")
+    assert recipe_from_dict(values).rendering == edge().rendering
     del values["optimisation"]["quantization_aware"], values["rendering"]
     found = recipe_from_dict(values)
     assert not found.brief
