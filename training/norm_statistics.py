@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from functools import partial
 
@@ -62,6 +63,34 @@ def measure_norms(network: Recognizer, fresh: Collection[str], images: Iterable[
         assert isinstance(norm, nn.BatchNorm2d)
         if found.count:
             _restate(norm, found)
+
+
+@torch.no_grad()
+def resize_kernels(network: Recognizer, names: Collection[str]) -> None:
+    """Bring kernels to about the size of fresh ones, by one factor each, and have the batch norms
+    behind them make up for it, so that the network computes what it did before.
+
+    Folded, the kernel that sees the images is some twenty times as large as a fresh one, as most of
+    an image is blank. An optimiser moves all weights by about as much, whatever their size: new
+    channels beside such weights would stay unseen for thousands of steps, and the old ones still.
+
+    Args:
+        names: of the kernels, each of a `ConvNorm`.
+    """
+    for name in names:
+        block = network.get_submodule(name.removesuffix(".0.weight"))
+        assert isinstance(block, ConvNorm)
+        convolution, norm = block
+        assert isinstance(convolution, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        fresh = convolution.weight.clone()
+        nn.init.kaiming_uniform_(fresh, math.sqrt(5))  # what Conv2d begins with
+        factor = fresh.norm() / convolution.weight.norm()
+        convolution.weight.mul_(factor)
+        norm.running_mean.mul_(factor)
+        norm.running_var.add_(norm.eps).mul_(factor**2).sub_(norm.eps)
 
 
 def _note(moments: _Moments, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -23,7 +23,7 @@ from .budget_callback import BudgetCallback, Watch
 from .checkpoint import Checkpoint
 from .inkset import Expression, fingerprint
 from .interruption import Interruption
-from .norm_statistics import measure_norms
+from .norm_statistics import measure_norms, resize_kernels
 from .objectives import AlignedCrossEntropy
 from .precision import with_precision
 from .pretrained_encoder import load_encoder
@@ -192,6 +192,7 @@ def _warm(
         transferred = transfer(module.network, recipe.model, vocabulary, source)
         say(transferred)
         if source.folded:
+            resize_kernels(module.network, transferred.widened)
             images = (batch.expanded().images for _, batch in stream.batches())
             measure_norms(
                 module.network, transferred.fresh, itertools.islice(images, _NORM_BATCHES)

@@ -32,12 +32,14 @@ class Transfer:
         count: tensors that were taken over.
         fresh: names of the tensors that the source does not have in this shape.
         tokens: the tokens that the source does not know.
+        widened: names of the kernels that see channels of the images which the source does not.
     """
 
     recipe: str
     count: int
     fresh: tuple[str, ...]
     tokens: tuple[str, ...]
+    widened: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """One line: "took 153 tensors over from edge; new: symbol_head.bias; new tokens: \\Pi"."""
@@ -105,7 +107,8 @@ def transfer(
     What has a row for every token (embedding, classifier, symbol head) is matched by the tokens,
     so that the vocabularies may differ; of what has rows for every layer of a decoder (projections
     of the memory), or a part for every channel of the images (the first convolution), those that
-    both have are taken; what the source does not have keeps its fresh weights.
+    both have are taken; what the source does not have keeps its fresh weights, except that channels
+    which it does not see count for nothing at first: an image is read as by the source.
 
     Args:
         network: that `model` has built for `vocabulary`.
@@ -115,13 +118,15 @@ def transfer(
     """
     mine: dict[str, Tensor] = dict(network.state_dict())
     axes = token_axes(model, vocabulary)
-    shared = channel_axes(model, vocabulary)
+    channels = channel_axes(model, vocabulary)
+    shared = dict(channels)
     if _as_wide(model, source.recipe.model):
         shared |= layer_axes(model, vocabulary)
     known = [token for token in vocabulary.tokens if token in source.vocabulary]
     here = torch.tensor([vocabulary.index[token] for token in known])
     there = torch.tensor([source.vocabulary.index[token] for token in known])
     fresh: list[str] = []
+    widened: list[str] = []
     fitting = 0
     for name, tensor in mine.items():
         other = source.tensors.get(name)
@@ -135,6 +140,9 @@ def transfer(
         if other is None or list(other.shape) != wanted:
             fresh.append(name)
             continue
+        if name in channels and tensor.shape != mine[name].shape:
+            mine[name].zero_()
+            widened.append(name)
         other = other.to(tensor)
         if axis is None:
             tensor.copy_(other)
@@ -152,6 +160,7 @@ def transfer(
         len(mine) - len(fresh),
         tuple(fresh),
         tuple(token for token in vocabulary.tokens if token not in source.vocabulary),
+        tuple(widened),
     )
 
 

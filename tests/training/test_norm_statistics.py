@@ -5,7 +5,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from inktex.training.norm_statistics import measure_norms
+from inktex.training.norm_statistics import measure_norms, resize_kernels
 from inktex.training.stream import TrainingStream
 from inktex.training.transformer_recognizer import TransformerRecognizer
 from inktex.training.two_scale_encoder import ConvNorm
@@ -81,3 +81,19 @@ def test_fresh_norms_are_left_alone() -> None:
     assert changed
     assert not any(name.startswith("encoder.stem.0.") for name in changed)
     assert all(".1." in name for name in changed)  # norms, and nothing else
+
+
+@torch.no_grad()
+def test_kernels_that_a_fold_has_made_large_are_as_large_as_fresh_ones() -> None:
+    network, given = folded(), images()
+    name = "encoder.stem.0.0.weight"
+    kernel = network.get_parameter(name)
+    norm = network.get_submodule("encoder.stem.0.1")
+    fresh = kernel.norm()
+    kernel.mul_(20)
+    norm.running_mean.mul_(20)  # type: ignore[operator, union-attr]
+    norm.running_var.add_(norm.eps).mul_(400).sub_(norm.eps)  # type: ignore[operator, union-attr]
+    before = network.encoder(given[0])
+    resize_kernels(network, [name])
+    assert 0.5 < kernel.norm() / fresh < 2
+    torch.testing.assert_close(network.encoder(given[0]), before, rtol=1e-4, atol=1e-5)
