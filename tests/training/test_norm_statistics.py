@@ -89,10 +89,13 @@ def test_kernels_that_a_fold_has_made_large_are_as_large_as_fresh_ones() -> None
     name = "encoder.stem.0.0.weight"
     kernel = network.get_parameter(name)
     norm = network.get_submodule("encoder.stem.0.1")
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     fresh = kernel.norm()
     kernel.mul_(20)
-    norm.running_mean.mul_(20)  # type: ignore[operator, union-attr]
-    norm.running_var.add_(norm.eps).mul_(400).sub_(norm.eps)  # type: ignore[operator, union-attr]
+    norm.running_mean.mul_(20)
+    norm.running_var.add_(norm.eps).mul_(400).sub_(norm.eps)
     before = network.encoder(given[0])
     resize_kernels(network, [name])
     assert 0.5 < kernel.norm() / fresh < 2
