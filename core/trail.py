@@ -20,7 +20,9 @@ number of its stroke as a place on a circle, x and y."""
 _STEP_PX = 0.75  # between two points of a trail
 _REACH = 3  # points before and after, between which the direction is taken
 _ROUND = 5  # strokes once around the circle, so that those written one after the other differ
-_PEN = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])  # the pixels that a point fills, x and y
+_ANGLES = 2 * np.pi / _ROUND * np.arange(_ROUND)
+_PLACES = np.rint(128 + 127 * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1))
+_WORD = 8  # bytes, of which the first `CHANNELS` are a pixel's: one number is quickly moved
 
 
 def pen_trail(strokes: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.uint8]:
@@ -34,37 +36,40 @@ def pen_trail(strokes: Sequence[NDArray[np.float64]], height: int, width: int) -
         uint8 [CHANNELS, height, width]. 0 where the pen was not; 1 to 255 where it was, of the
         last stroke there: from 0 to 1 along the stroke; -1 to 1 of what has a sign.
     """
-    points, stroke, along = _evenly(strokes)
-    numbers = np.arange(len(points))
-    first, end = (np.searchsorted(stroke, stroke, side) for side in ("left", "right"))
-    before, after = np.maximum(numbers - _REACH, first), np.minimum(numbers + _REACH, end - 1)
-    direction = points[after] - points[before]
-    direction /= np.maximum(np.hypot(direction[:, 0], direction[:, 1]), 1e-6)[:, None]
-    place = stroke % _ROUND * (2 * np.pi / _ROUND)
-    signed = np.stack([*direction.T, np.cos(place), np.sin(place)])
-    values = np.rint(1 + 254 * np.vstack([along[None], (1 + signed) / 2])).astype(np.uint8)
-    trail = np.zeros((CHANNELS, height, width), np.uint8)
-    corners = np.floor(points - 0.5).astype(np.int64)
-    pixels = (corners[:, None] + _PEN).reshape(-1, 2)
-    x, y = np.clip(pixels[:, 0], 0, width - 1), np.clip(pixels[:, 1], 0, height - 1)
-    trail[:, y, x] = values.repeat(len(_PEN), axis=1)  # of several at one pixel the last
-    return trail
+    x, y, counts = _evenly(strokes)
+    numbers = np.arange(len(x))
+    ends = np.cumsum(counts)
+    first, last = (ends - counts).repeat(counts), (ends - 1).repeat(counts)
+    before, after = np.maximum(numbers - _REACH, first), np.minimum(numbers + _REACH, last)
+    dx, dy = x[after] - x[before], y[after] - y[before]
+    unit = 127 / np.maximum(np.hypot(dx, dy), 1e-6)
+    seen = np.zeros((len(x), _WORD), np.uint8)
+    seen[:, 0] = np.rint(1 + 254 * (numbers - first) / np.maximum(last - first, 1))
+    seen[:, 1] = np.rint(128 + dx * unit)
+    seen[:, 2] = np.rint(128 + dy * unit)
+    seen[:, 3:CHANNELS] = _PLACES[np.arange(len(counts)) % _ROUND].repeat(counts, axis=0)
+    # the four pixels around a point
+    left, top = ((each - 0.5).astype(np.int64) for each in (x, y))
+    corner = np.clip(top, 0, height - 2) * width + np.clip(left, 0, width - 2)
+    pixels = (corner[:, None] + np.array([0, 1, width, width + 1])).ravel()
+    words = np.zeros(height * width, np.uint64)
+    words[pixels] = seen.view(np.uint64).ravel().repeat(4)  # of several at one pixel the last
+    return words.view(np.uint8).reshape(height, width, _WORD).transpose(2, 0, 1)[:CHANNELS]
 
 
 def _evenly(
     strokes: Sequence[NDArray[np.float64]],
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Points at even distances along strokes, of a dot one.
 
     Returns:
-        float64 [m, 2]; int64 [m], the number of their stroke, from 0 on; float64 [m], how much of
-        it is drawn by then, 0 to 1
+        float64 [m], float64 [m], their x and y; int64 [strokes], how many each stroke has
     """
-    points = np.concatenate(strokes)
     sizes = np.array([len(stroke) for stroke in strokes])
     ends = np.cumsum(sizes) - 1
     begins = ends - sizes + 1
-    moved = np.hypot(*np.diff(points, axis=0).T)
+    x, y = np.ascontiguousarray(np.concatenate(strokes).T)  # numpy is slow along columns
+    moved = np.hypot(np.diff(x), np.diff(y))
     moved[begins[1:] - 1] = 0  # the pen is up
     drawn = np.concatenate([[0.0], np.cumsum(moved)])
     lengths = drawn[ends] - drawn[begins]
@@ -73,8 +78,7 @@ def _evenly(
     # from the beginning of the next, from stroke to stroke
     drawn += 1e-9 * np.arange(len(drawn)) + 1e-3 * np.repeat(np.arange(len(strokes)), sizes)
     firsts = np.cumsum(counts) - counts
-    stroke = np.repeat(np.arange(len(strokes)), counts)
-    share = (np.arange(len(stroke)) - firsts[stroke]) / np.maximum(counts - 1, 1)[stroke]
-    where = drawn[begins][stroke] + share * lengths[stroke]
-    even = np.stack([np.interp(where, drawn, axis) for axis in points.T], axis=1)
-    return even, stroke, share
+    steps = np.arange(int(counts.sum())) - firsts.repeat(counts)
+    step = lengths / np.maximum(counts - 1, 1)
+    where = drawn[begins].repeat(counts) + steps * step.repeat(counts)
+    return np.interp(where, drawn, x), np.interp(where, drawn, y), counts
