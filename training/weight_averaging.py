@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..core.errors import CheckpointError
 from .checkpoint import Checkpoint
+from .recipe import Recipe
 from .recognizer import Recognizer
 from .two_scale_encoder import ConvNorm
 from .warm_start import transfer
@@ -28,7 +29,7 @@ def averaged(checkpoint: Checkpoint, others: Sequence[Source]) -> Checkpoint:
     Batch norms that follow a convolution are folded into it before: two trainings may tell the
     same filter by other weights and another spread. What a source lacks, such as the rows of
     tokens that it does not know and, in bundles, the heads that only training sees, counts as the
-    checkpoint has it.
+    checkpoint has it; the trail of a pen counts for nothing with one that sees drawings alone.
 
     Returns:
         a slim checkpoint, to evaluate and to export; its provenance tells of the others.
@@ -40,7 +41,7 @@ def averaged(checkpoint: Checkpoint, others: Sequence[Source]) -> Checkpoint:
         return checkpoint
     weights = [_folded(checkpoint.trained_network())]
     for source in others:
-        source.check_reads_as(checkpoint.recipe, "--average")
+        source.check_reads_as(_seen_by(source, checkpoint.recipe), "--average")
         network = checkpoint.trained_network()
         taken = transfer(network, checkpoint.recipe.model, checkpoint.vocabulary, source)
         if any(name.startswith(("encoder.", "decoder.")) for name in taken.fresh):
@@ -58,6 +59,12 @@ def averaged(checkpoint: Checkpoint, others: Sequence[Source]) -> Checkpoint:
         for name in weights[0]
     }
     return replace(checkpoint.slim(), average=average, provenance=provenance)
+
+
+def _seen_by(source: Source, recipe: Recipe) -> Recipe:
+    """A recipe without the trail of the pen, where the source sees none."""
+    trail = recipe.rendering.trail and source.recipe.rendering.trail
+    return replace(recipe, rendering=replace(recipe.rendering, trail=trail))
 
 
 @torch.no_grad()

@@ -109,6 +109,19 @@ def test_tokens_that_a_source_does_not_know_keep_their_rows() -> None:
     torch.testing.assert_close(found[-1], mine[-1])
 
 
+def test_a_trail_counts_half_with_one_that_sees_drawings_alone() -> None:
+    alone = trained()
+    recipe = dataclasses.replace(alone.recipe, rendering=Rendering(trail=True))
+    network = recipe.build(alone.vocabulary)
+    seeing = dataclasses.replace(alone, recipe=recipe, average=network.state_dict())
+    mean = averaged(seeing, [source(alone)])
+    stem = "encoder.stem.0.0.weight"
+    half = network.state_dict()[stem][:, 1:] / 2  # its norm has seen nothing and folds to nothing
+    torch.testing.assert_close(mean.average[stem][:, 1:], half, rtol=1e-4, atol=0)
+    with pytest.raises(CheckpointError, match="rendering of the recipe"):
+        averaged(alone, [source(seeing)])
+
+
 def test_other_shapes_and_images_are_refused() -> None:
     checkpoint = trained()
     start = source(checkpoint)
