@@ -136,10 +136,10 @@ def robustness(
 ) -> None:
     """Read the formulas of an ink set turned, slanted, drawn otherwise, and as photos.
 
-    Ink comes turned, slanted, stretched, with half of its points and in another order of strokes;
-    images in several sizes and with several pens, and as photos: with a tint, blur, noise and the
-    traces of JPEG, then also on ruled paper, in a shadow and at an angle. Each is compared with
-    the plain ink, or the plain bitmap.
+    Ink comes turned, slanted, stretched, with half of its points, with its strokes in another order
+    or half of them backwards; images in several sizes and with several pens, and as photos: with a
+    tint, blur, noise and the traces of JPEG, then also on ruled paper, in a shadow and at an angle.
+    Each is compared with the plain ink, or the plain bitmap.
 
     \b
     Examples:

@@ -117,6 +117,7 @@ def _conditions() -> tuple[Condition, ...]:
         Condition("stretched to 1.3 times the width", "ink", _linear(np.diag([1.3, 1.0]))),
         Condition("half of the points", "ink", half_of_the_points),
         Condition("in another order of strokes", "ink", shuffled),
+        Condition("half of the strokes backwards", "ink", backwards),
         Condition("clean bitmap", "image", _drawn(_SYMBOL_PX, _PEN_PX)),
         *(
             Condition(
@@ -197,9 +198,13 @@ def half_of_the_points(strokes: Strokes, rng: Generator) -> Strokes:
 
 
 def shuffled(strokes: Strokes, rng: Generator) -> Strokes:
-    """The same strokes, written in another order, half of them backwards."""
-    found = [strokes[number] for number in rng.permutation(len(strokes))]
-    return [stroke[::-1] if rng.random() < 0.5 else stroke for stroke in found]
+    """The same strokes, written in another order."""
+    return [strokes[number] for number in rng.permutation(len(strokes))]
+
+
+def backwards(strokes: Strokes, rng: Generator) -> Strokes:
+    """The same strokes in their order, about half of them written from their end."""
+    return [stroke[::-1] if rng.random() < 0.5 else stroke for stroke in strokes]
 
 
 def rotation(degrees: float) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """The trail of a pen: what its drawing does not show, in channels beside it.
 
-Where strokes cross, which of them goes which way, and what was written together: a drawing leaves
+Where strokes cross, which of them goes which way, and where the pen came from: a drawing leaves
 this to be guessed, ink tells it. Recognizers of ink that read points one after the other have it
 (Zhang et al., 2019, TAP); here it is drawn where the pen went, so that one convolutional encoder
 sees both.
@@ -13,16 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-CHANNELS = 5
-"""Of a trail: how far along its stroke a point is; the direction of the pen, x and y; and the
-number of its stroke as a place on a circle, x and y."""
+CHANNELS = 3
+"""Of a trail: how far along its stroke a point is, and the direction of the pen, x and y."""
 
 _STEP_PX = 0.75  # between two points of a trail
 _REACH = 3  # points before and after, between which the direction is taken
-_ROUND = 5  # strokes once around the circle, so that those written one after the other differ
-_ANGLES = 2 * np.pi / _ROUND * np.arange(_ROUND)
-_PLACES = np.rint(128 + 127 * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1))
-_WORD = 8  # bytes, of which the first `CHANNELS` are a pixel's: one number is quickly moved
+_WORD = 4  # bytes, of which the first `CHANNELS` are a pixel's: one number is quickly moved
 
 
 def pen_trail(strokes: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.uint8]:
@@ -47,13 +43,12 @@ def pen_trail(strokes: Sequence[NDArray[np.float64]], height: int, width: int) -
     seen[:, 0] = np.rint(1 + 254 * (numbers - first) / np.maximum(last - first, 1))
     seen[:, 1] = np.rint(128 + dx * unit)
     seen[:, 2] = np.rint(128 + dy * unit)
-    seen[:, 3:CHANNELS] = _PLACES[np.arange(len(counts)) % _ROUND].repeat(counts, axis=0)
     # the four pixels around a point
     left, top = ((each - 0.5).astype(np.int64) for each in (x, y))
     corner = np.clip(top, 0, height - 2) * width + np.clip(left, 0, width - 2)
     pixels = (corner[:, None] + np.array([0, 1, width, width + 1])).ravel()
-    words = np.zeros(height * width, np.uint64)
-    words[pixels] = seen.view(np.uint64).ravel().repeat(4)  # of several at one pixel the last
+    words = np.zeros(height * width, np.uint32)
+    words[pixels] = seen.view(np.uint32).ravel().repeat(4)  # of several at one pixel the last
     return words.view(np.uint8).reshape(height, width, _WORD).transpose(2, 0, 1)[:CHANNELS]
 
 

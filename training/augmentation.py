@@ -48,7 +48,7 @@ class Augmentation:
             of the rendering at most: a recognizer is not to count on where its cells begin.
         untraced: share of the formulas whose pen left no trail, as in an image; where a recognizer
             sees trails.
-        shuffled: of the others, share whose strokes it is told in another order.
+        backwards: of the others, share of the strokes that seem to be written from their end.
     """
 
     scale: float = 0.25
@@ -63,10 +63,10 @@ class Augmentation:
     synthetic: float = added(0.0, before=0.0)
     shift: float = added(0.0, before=0.0)
     untraced: float = added(0.2, before=0.0)
-    shuffled: float = added(0.0, before=0.0)
+    backwards: float = added(0.0, before=0.0)
 
     def __post_init__(self) -> None:
-        for name in ("splices", "synthetic", "untraced", "shuffled"):
+        for name in ("splices", "synthetic", "untraced", "backwards"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DataError(f"{name} must be a share from 0 to 1, found {getattr(self, name)}")
         if not 0 <= self.shift <= MARGIN_PX:

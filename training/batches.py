@@ -129,12 +129,11 @@ def draw(
 def _told(
     strokes: list[NDArray[np.float64]], augmentation: Augmentation, rng: Generator
 ) -> list[NDArray[np.float64]]:
-    """The strokes as they were written, in another order, or none, as of an image."""
+    """The strokes as they were written, some of them from their end, or none, as of an image."""
     if rng.random() < augmentation.untraced:
         return []
-    if rng.random() < augmentation.shuffled:
-        return [strokes[number] for number in rng.permutation(len(strokes))]
-    return strokes
+    turned = rng.random(len(strokes)) < augmentation.backwards
+    return [stroke[::-1] if each else stroke for stroke, each in zip(strokes, turned, strict=True)]
 
 
 def _trail(

@@ -13,6 +13,7 @@ from PIL import Image
 
 from inktex.benchmarks.robustness import (
     Condition,
+    backwards,
     conditions,
     half_of_the_points,
     measure_robustness,
@@ -57,8 +58,8 @@ def test_every_condition_changes_what_is_read_but_the_plain_ones() -> None:
     assert len({each.name for each in known}) == len(known)
     assert {each.kind for each in known} == {"ink", "image"}
     for each in known:
-        made = each.make(STROKES, np.random.default_rng(1))
-        again = each.make(STROKES, np.random.default_rng(1))
+        made = each.make(STROKES, np.random.default_rng(3))
+        again = each.make(STROKES, np.random.default_rng(3))
         if each.kind == "image":
             assert made == again
             with Image.open(io.BytesIO(made)) as image:
@@ -93,6 +94,15 @@ def test_another_order_leaves_the_ink() -> None:
     )
     ordered = sorted(np.sort(each, axis=0).tolist() for each in made)
     assert ordered == sorted(np.sort(each, axis=0).tolist() for each in STROKES)
+
+
+def test_strokes_backwards_are_in_their_order() -> None:
+    many = [np.array([[0.0, number], [9.0, number]]) for number in range(40)]
+    made = backwards(many, np.random.default_rng(0))
+    turned = [np.array_equal(one, other[::-1]) for one, other in zip(made, many, strict=True)]
+    assert 10 <= sum(turned) <= 30
+    same = [np.array_equal(one, other) for one, other in zip(made, many, strict=True)]
+    assert [not each for each in same] == turned
 
 
 def test_a_rotation_is_clockwise_as_seen() -> None:

@@ -63,13 +63,13 @@ def test_ink_has_a_trail_for_those_who_see_it_and_an_image_a_blank_one() -> None
     seeing = Preprocessing("normalised-ink-and-trail", parameters)
     assert rendering_of(seeing) == Rendering(trail=True)
     image = prepare_image(STROKES, seeing)
-    assert image.shape == (1, 6, *plain.shape[2:])
+    assert image.shape == (1, 4, *plain.shape[2:])
     np.testing.assert_array_equal(image[:, :1], plain)
     assert all(channel.any() for channel in image[0])
     assert image.max() == 1
     picture = np.pad(255 - render_ink(STROKES), 20, constant_values=255)
     found = prepare_image(picture, seeing)
-    assert found.shape[1] == 6
+    assert found.shape[1] == 4
     assert found[0, 0].any()
     assert not found[0, 1:].any()
 

@@ -125,7 +125,7 @@ def test_an_encoder_of_other_images_than_are_made_is_refused(
     model: Reading, manifest: Manifest
 ) -> None:
     seeing = replace(manifest.preprocessing, name="normalised-ink-and-trail")
-    with pytest.raises(BundleError, match=r"6 channels, .*, found one that takes 1; export"):
+    with pytest.raises(BundleError, match=r"4 channels, .*, found one that takes 1; export"):
         Recognizer(model, replace(manifest, preprocessing=seeing))
 
 

@@ -249,7 +249,7 @@ def test_a_recognizer_that_sees_trails_is_shown_where_the_pen_went() -> None:
     np.testing.assert_array_equal([drawing.image, *drawing.trail], wanted)
     batch = collate([expression(2)], [drawing], vocabulary())
     height, width = drawing.image.shape
-    assert batch.images.shape[:2] == (1, 6)
+    assert batch.images.shape[:2] == (1, 4)
     np.testing.assert_allclose(batch.images[0, :, :height, :width] * 255, wanted, atol=1e-3)
     plain = collate([expression(2)], [draw(expression(2))], vocabulary())
     assert torch.equal(batch.images[:, :1], plain.images)
@@ -270,16 +270,21 @@ def test_some_formulas_have_no_trail_and_images_never_have_one() -> None:
     assert not blank.any()
 
 
-def test_strokes_may_be_told_in_another_order() -> None:
-    orders = []
-    for seed in range(6):
-        drawing = seeing(Augmentation(untraced=0, shuffled=1.0), seed)
+def test_strokes_may_seem_to_be_written_from_their_end() -> None:
+    strokes = seeing().strokes
+    written = pen_trail(strokes, *seeing().image.shape)
+    turned = pen_trail([stroke[::-1] for stroke in strokes], *seeing().image.shape)
+    bent = Augmentation(untraced=0, backwards=1.0)
+    for augmentation, wanted in ((Augmentation(untraced=0), False), (bent, True)):
+        drawing = seeing(augmentation)
         assert drawing.trail is not None
-        height, width = drawing.image.shape
-        written = pen_trail(drawing.strokes, height, width)
-        assert drawing.trail[0].any()
-        orders.append(bool((drawing.trail[3:] != written[3:]).any()))
-    assert any(orders)
+        told = [stroke[::-1] if wanted else stroke for stroke in drawing.strokes]
+        np.testing.assert_array_equal(drawing.trail, pen_trail(told, *drawing.image.shape))
+    assert (written != turned).any()
+    some = seeing(Augmentation(untraced=0, backwards=0.5))
+    assert some.trail is not None
+    whole = [pen_trail(each, *some.image.shape) for each in (some.strokes, strokes)]
+    assert all((some.trail != each).any() for each in whole)
 
 
 def test_trails_change_nothing_of_what_is_drawn() -> None:
