@@ -75,11 +75,12 @@ def resize_kernels(network: Recognizer, names: Collection[str]) -> None:
     channels beside such weights would stay unseen for thousands of steps, and the old ones still.
 
     Args:
-        names: of the kernels, each of a `ConvNorm`.
+        names: of the kernels; one that is not of a `ConvNorm` was not folded, and is left alone.
     """
     for name in names:
         block = network.get_submodule(name.removesuffix(".0.weight"))
-        assert isinstance(block, ConvNorm)
+        if not isinstance(block, ConvNorm):
+            continue
         convolution, norm = block
         assert isinstance(convolution, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)

@@ -10,7 +10,7 @@ from inktex.training.stream import TrainingStream
 from inktex.training.transformer_recognizer import TransformerRecognizer
 from inktex.training.two_scale_encoder import ConvNorm
 
-from . import synthetic
+from . import synthetic, tiny_pretraining
 
 
 def folded() -> TransformerRecognizer:
@@ -100,3 +100,15 @@ def test_kernels_that_a_fold_has_made_large_are_as_large_as_fresh_ones() -> None
     resize_kernels(network, [name])
     assert 0.5 < kernel.norm() / fresh < 2
     torch.testing.assert_close(network.encoder(given[0]), before, rtol=1e-4, atol=1e-5)
+
+
+def test_kernels_that_were_not_folded_stay() -> None:
+    torch.manual_seed(0)
+    network = tiny_pretraining.recipe().build(synthetic.vocabulary())
+    name = "encoder.trunk.stem.0.weight"
+    kernel = network.get_parameter(name)
+    with torch.no_grad():
+        kernel.mul_(20)
+    before = kernel.clone()
+    resize_kernels(network, [name])
+    assert torch.equal(kernel, before)
