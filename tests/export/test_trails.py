@@ -16,6 +16,7 @@ from inktex.benchmarks.profiler.contender import Configuration
 from inktex.benchmarks.profiler.offline import measure_batches
 from inktex.core.bundle import Bundle
 from inktex.core.rendering import Rendering, render_ink
+from inktex.core.trail import CHANNELS
 from inktex.export.checkpoint_bundle import export_bundle
 from inktex.export.parity import compare_with_golden, compare_with_torch
 from inktex.quantization.quantized_bundle import Settings, quantize_bundle
@@ -31,7 +32,9 @@ def seeing() -> Checkpoint:
     torch.manual_seed(0)
     weights = {**synthetic.network().state_dict()}
     stem = "encoder.stem.0.0.weight"
-    weights[stem] = torch.cat([weights[stem], 0.3 * torch.randn(len(weights[stem]), 5, 3, 3)], 1)
+    weights[stem] = torch.cat(
+        [weights[stem], 0.3 * torch.randn(len(weights[stem]), CHANNELS, 3, 3)], 1
+    )
     made = synthetic.checkpoint()
     return replace(made, recipe=recipe, network=weights, average=weights)
 
@@ -43,7 +46,7 @@ def bundle(seeing: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Bund
 
 def test_the_graphs_take_the_trail(bundle: Bundle, seeing: Checkpoint) -> None:
     assert bundle.manifest.preprocessing.name == "normalised-ink-and-trail"
-    assert bundle.manifest.interface.channels == 6
+    assert bundle.manifest.interface.channels == 1 + CHANNELS
     variant = bundle.manifest.variants[0]
     ink = synthetic.expressions(4)
     assert compare_with_torch(bundle, variant, seeing, ink=ink, shapes=3, steps=4).passed
@@ -62,10 +65,10 @@ def test_ink_and_its_drawing_are_both_read_and_not_alike(bundle: Bundle) -> None
 def test_the_weights_come_back_out_of_eight_bits(bundle: Bundle, tmp_path: Path) -> None:
     ink, settings = synthetic.expressions(16), Settings(samples=16)
     int8 = quantize_bundle(bundle, tmp_path / "int8", ink, settings, keep_fp32=False)
-    assert runtimes.load(int8.path).manifest.interface.channels == 6
+    assert runtimes.load(int8.path).manifest.interface.channels == 1 + CHANNELS
     source = bundle_source(int8)
     assert source.recipe.rendering.trail
-    assert source.tensors["encoder.stem.0.0.weight"].shape[1] == 6
+    assert source.tensors["encoder.stem.0.0.weight"].shape[1] == 1 + CHANNELS
 
 
 def test_its_cost_is_measured_in_batches_too(bundle: Bundle) -> None:
