@@ -154,7 +154,7 @@ class Decoders:
     def decoder(
         self, form: str, image: NDArray[np.float32]
     ) -> Callable[[Sequence[int]], list[NDArray[np.float32]]]:
-        """What writes tokens for one image, [1, 1, h, w]; the encoder has run."""
+        """What writes tokens for one image, [1, channels, h, w]; the encoder has run."""
         import torch
 
         if form == EXPORTED:

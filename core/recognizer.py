@@ -98,8 +98,8 @@ class Result:
 def read_plainly(
     model: StepModel[Any, Any], manifest: Manifest, image: NDArray[np.float32]
 ) -> Hypothesis:
-    """What a model writes for one image, [1, 1, h, w], greedily and without grammar: what proofs
-    and self-tests compare."""
+    """What a model writes for one image, [1, channels, h, w], greedily and without grammar: what
+    proofs and self-tests compare."""
     [memory] = model.encode(image)
     vocabulary = manifest.vocabulary
     return greedy(

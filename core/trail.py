@@ -32,10 +32,8 @@ def pen_trail(strokes: Sequence[NDArray[np.float64]], height: int, width: int) -
         uint8 [CHANNELS, height, width]. 0 where the pen was not; 1 to 255 where it was, of the
         last stroke there: from 0 to 1 along the stroke; -1 to 1 of what has a sign.
     """
-    x, y, counts = _evenly(strokes)
+    x, y, first, last = _evenly(strokes)
     numbers = np.arange(len(x))
-    ends = np.cumsum(counts)
-    first, last = (ends - counts).repeat(counts), (ends - 1).repeat(counts)
     before, after = np.maximum(numbers - _REACH, first), np.minimum(numbers + _REACH, last)
     dx, dy = x[after] - x[before], y[after] - y[before]
     unit = 127 / np.maximum(np.hypot(dx, dy), 1e-6)
@@ -54,11 +52,12 @@ def pen_trail(strokes: Sequence[NDArray[np.float64]], height: int, width: int) -
 
 def _evenly(
     strokes: Sequence[NDArray[np.float64]],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Points at even distances along strokes, of a dot one.
 
     Returns:
-        float64 [m], float64 [m], their x and y; int64 [strokes], how many each stroke has
+        float64 [m] twice, their x and y; int64 [m] twice, which is the first point of their stroke,
+        and which the last
     """
     sizes = np.array([len(stroke) for stroke in strokes])
     ends = np.cumsum(sizes) - 1
@@ -72,8 +71,8 @@ def _evenly(
     # strictly growing: a little more from point to point and, so that the end of a stroke is told
     # from the beginning of the next, from stroke to stroke
     drawn += 1e-9 * np.arange(len(drawn)) + 1e-3 * np.repeat(np.arange(len(strokes)), sizes)
-    firsts = np.cumsum(counts) - counts
-    steps = np.arange(int(counts.sum())) - firsts.repeat(counts)
+    made = np.cumsum(counts)
+    first, last = (made - counts).repeat(counts), (made - 1).repeat(counts)
     step = lengths / np.maximum(counts - 1, 1)
-    where = drawn[begins].repeat(counts) + steps * step.repeat(counts)
-    return np.interp(where, drawn, x), np.interp(where, drawn, y), counts
+    where = drawn[begins].repeat(counts) + (np.arange(len(first)) - first) * step.repeat(counts)
+    return np.interp(where, drawn, x), np.interp(where, drawn, y), first, last

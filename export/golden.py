@@ -30,7 +30,7 @@ _STROKES = (
 
 
 def golden_image(preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """float32 [1, 1, h, w], ink 1 on 0, as the recognizer would give it to the encoder"""
+    """float32 [1, channels, h, w], ink 1 on 0, as the recognizer would give it to the encoder"""
     return prepare_image([np.array(stroke, np.float64) for stroke in _STROKES], preprocessing)
 
 

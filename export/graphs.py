@@ -144,7 +144,7 @@ class GreedyReading(NamedTuple):
 def read_greedily(
     encoder: EncoderGraph, step: StepGraph, images: Tensor, vocabulary: Vocabulary
 ) -> GreedyReading:
-    """Greedy search through the two graphs as torch runs them, on one image [1, 1, h, w]."""
+    """Greedy search through the two graphs as torch runs them, on one image [1, channels, h, w]."""
     memory = encoder(images)
     state = list(step.network.start(step.network.memory_type(*memory), 1))
     reading = GreedyReading(memory, [], [])

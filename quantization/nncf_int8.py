@@ -23,7 +23,7 @@ def nncf_int8(model: onnx.ModelProto, images: Sequence[NDArray[np.float32]]) -> 
     weights symmetric, biases corrected.
 
     Args:
-        images: to calibrate with, float32 [1, 1, h, w] each; all are used.
+        images: to calibrate with, float32 [1, channels, h, w] each; all are used.
 
     Raises:
         RuntimeUnavailable: openvino or nncf is not installed.

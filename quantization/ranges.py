@@ -145,7 +145,7 @@ def watch(
 
     Args:
         model: with one input.
-        images: for the input, float32 [1, 1, h, w].
+        images: for the input, float32 [1, channels, h, w].
         operators: types, such as "Conv".
         seed: of the values drawn: at most 2000 per tensor and image.
 

@@ -27,7 +27,7 @@ class QuantizationSource:
 
     Args:
         bundle: with a float32 variant for ONNX Runtime.
-        images: to calibrate with, float32 [1, 1, h, w] each.
+        images: to calibrate with, float32 [1, channels, h, w] each.
         method: one of `METHODS`: how the ranges of activations are found.
         seed: of the activations drawn for them.
         checkpoint: that the bundle was exported from; targets that are written from torch take

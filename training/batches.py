@@ -258,7 +258,7 @@ def _parts(tokens: Sequence[int], cells: NDArray[np.int64]) -> tuple[Part, ...]:
 
 
 def _inked(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """How many cells of each of the images [b, 1, h, w] hold ink, as
+    """How many cells of each of the images [b, channels, h, w] hold ink, as
     `transformer_recognizer.holds_ink` has it.
 
     It gives tensors their shapes: asked of an accelerator, it would be an answer to wait for.

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class CellEncoder(nn.Module):
-    """Images [b, 1, h, w], ink 1 on 0 -> features [b, d, rows, columns] of cells."""
+    """Images [b, channels, h, w], ink 1 on 0 -> features [b, d, rows, columns] of cells."""
 
     def at_cells(self, images: Tensor, row: Tensor, column: Tensor) -> Tensor:
         """The same features [b, n, d] of some cells alone, given their rows and columns, int64

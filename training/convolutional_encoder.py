@@ -44,7 +44,7 @@ class ConvolutionalEncoder(nn.Module):
         self.stages = nn.Sequential(*stages)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images [b, 1, h, w], ink 1 on 0, sides multiples of 16 -> features [b, channels, h/16,
-        w/16]"""
+        """images [b, inputs, h, w], ink 1 on 0, sides multiples of 16 -> features [b, channels,
+        h/16, w/16]"""
         features: Tensor = self.stages(images)
         return features

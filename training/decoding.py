@@ -123,7 +123,7 @@ class TorchModel:
 
     @torch.inference_mode()
     def encode(self, images: NDArray[np.float32]) -> list[Any]:
-        """images [b, 1, h, w], ink 1 on 0 -> one memory an image, of its inked cells"""
+        """images [b, channels, h, w], ink 1 on 0 -> one memory an image, of its inked cells"""
         tensor = torch.from_numpy(images).to(self.device)
         # one by one: in a batch an image would be padded to the most inked cells of all
         return [self.network.remember(image[None]) for image in tensor]

@@ -83,7 +83,7 @@ class DenseEncoder(nn.Module):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images [b, 1, h, w], ink 1 on 0, sides multiples of 16 -> features [b, channels, h/16,
-        w/16]"""
+        """images [b, inputs, h, w], ink 1 on 0, sides multiples of 16 -> features [b, channels,
+        h/16, w/16]"""
         features: Tensor = self.blocks(self.stem(images))
         return features

@@ -38,7 +38,7 @@ def measure_norms(network: Recognizer, fresh: Collection[str], images: Iterable[
 
     Args:
         fresh: names of the tensors with fresh weights; norms with one of these are left alone.
-        images: batches [b, 1, h, w] as in training.
+        images: batches [b, channels, h, w] as in training.
     """
     blocks = {
         name: module
@@ -86,9 +86,8 @@ def resize_kernels(network: Recognizer, names: Collection[str]) -> None:
         assert isinstance(norm, nn.BatchNorm2d)
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        fresh = convolution.weight.clone()
-        nn.init.kaiming_uniform_(fresh, math.sqrt(5))  # what Conv2d begins with
-        factor = fresh.norm() / convolution.weight.norm()
+        # Conv2d begins with a variance of a third of one over the inputs of an output
+        factor = math.sqrt(convolution.out_channels / 3) / convolution.weight.norm()
         convolution.weight.mul_(factor)
         norm.running_mean.mul_(factor)
         norm.running_var.add_(norm.eps).mul_(factor**2).sub_(norm.eps)

@@ -27,7 +27,7 @@ class PrefixNetwork(nn.Module):
         raise NotImplementedError
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
-        """images [1, 1, h, w], ink 1 on 0, sides multiples of 16 -> the memory"""
+        """images [1, channels, h, w], ink 1 on 0, sides multiples of 16 -> the memory"""
         raise NotImplementedError
 
     def read(self, tokens: Tensor, *memory: Tensor) -> Tensor:

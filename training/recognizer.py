@@ -46,8 +46,8 @@ class Recognizer(nn.Module):
         return self.encode(images)
 
     def remember(self, images: Tensor) -> Any:
-        """images [b, 1, h, w] -> a memory that reads the same as that of `encode`, but may leave
-        out cells that nobody may look at."""
+        """images [b, image_channels, h, w] -> a memory that reads the same as that of `encode`,
+        but may leave out cells that nobody may look at."""
         raise NotImplementedError
 
     def start(self, memory: Any, beams: int, length: int | None = None) -> Any:

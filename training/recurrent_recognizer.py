@@ -16,7 +16,7 @@ class RecurrentRecognizer(Recognizer):
     No cell is left out: paper beside a formula reads as paper, in training and in use.
 
     Attributes:
-        encoder: images [b, 1, h, w] -> features [b, channels, h/16, w/16]
+        encoder: images [b, image_channels, h, w] -> features [b, channels, h/16, w/16]
         decoder: tokens and memory -> logits
         mirror: another decoder with weights of its own, which reads the captions from right to
             left; training only, None where there is none.

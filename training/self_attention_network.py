@@ -86,7 +86,7 @@ class AttentiveEncoder(CellEncoder):
     """A convolutional encoder, a projection, and attention among the cells with ink.
 
     Attributes:
-        trunk: images [b, 1, h, w] -> features [b, channels, h/cell, w/cell]
+        trunk: images [b, inputs, h, w] -> features [b, channels, h/cell, w/cell]
         projection: to the width of the attention network
         attention: the self-supervised attention network
         cell: height and width of a cell, in pixels.
@@ -126,5 +126,5 @@ class AttentiveEncoder(CellEncoder):
         return attended.transpose(1, 2).reshape(projected.shape)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images [b, 1, h, w], ink 1 on 0 -> features [b, d, h/cell, w/cell]"""
+        """images [b, inputs, h, w], ink 1 on 0 -> features [b, d, h/cell, w/cell]"""
         return self.attend(self.trunk(images), holds_ink(images, self.cell))

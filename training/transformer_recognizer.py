@@ -54,7 +54,7 @@ class TransformerRecognizer(Recognizer):
     """A convolutional encoder and a transformer decoder that looks at the cells with ink.
 
     Attributes:
-        encoder: images [b, 1, h, w] -> features [b, d, h/cell, w/cell]
+        encoder: images [b, image_channels, h, w] -> features [b, d, h/cell, w/cell]
         decoder: tokens and memory -> logits
         cell: height and width of a cell, in pixels.
         symbol_head: features of a cell -> the symbol whose ink lies in it (training only)
@@ -78,7 +78,7 @@ class TransformerRecognizer(Recognizer):
         self.max_length = decoder.max_length
 
     def inked(self, images: Tensor) -> Tensor:
-        """images [b, 1, h, w] -> bool [b, cells]: does the cell hold ink?"""
+        """images [b, image_channels, h, w] -> bool [b, cells]: does the cell hold ink?"""
         return holds_ink(images, self.cell)
 
     def all_cells(self, images: Tensor) -> Cells:
@@ -114,7 +114,8 @@ class TransformerRecognizer(Recognizer):
         )
 
     def encode(self, images: Tensor) -> Memory:
-        """images [b, 1, h, w], ink 1 on 0, sides multiples of 16 -> memory of all cells"""
+        """images [b, image_channels, h, w], ink 1 on 0, sides multiples of 16 -> memory of all
+        cells"""
         cells = self.all_cells(images)
         return self.decoder.remember(cells.features, cells.places, cells.bias)
 
@@ -130,7 +131,7 @@ class TransformerRecognizer(Recognizer):
         return self.decoder.remember(features, places.to(features.dtype), bias)
 
     def remember(self, images: Tensor) -> Memory:
-        """images [b, 1, h, w] -> memory of the cells with ink"""
+        """images [b, image_channels, h, w] -> memory of the cells with ink"""
         cells = self.inked_cells(images)
         return self.decoder.remember(cells.features, cells.places, cells.bias)
 
