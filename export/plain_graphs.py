@@ -19,6 +19,7 @@ from ..core.step_model import StepModel
 from ..runtimes import choose
 from ..runtimes.executorch_runtime import executorch_graphs
 from ..runtimes.graph_model import Arrays, Graph, GraphModel, Graphs
+from ..runtimes.onnx_session import session_options
 from ..runtimes.openvino_runtime import openvino_graphs
 from ..runtimes.tensorrt_runtime import tensorrt_model
 from .mil_interpreter import MilProgram
@@ -83,9 +84,9 @@ def _onnx_graphs(bundle: Bundle, variant: Variant) -> Graphs:
 
 
 def _onnx_graph(data: bytes) -> Graph:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        data, session_options(1), providers=["CPUExecutionProvider"]
+    )
     names = [each.name for each in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
 

@@ -46,24 +46,29 @@ class Scheme:
         activations: their type.
         symmetric: around 0, without zero points.
         inputs_only: whether only what goes into a product is quantised, not what comes out.
+        weight_bits: 8, or 7 for runtimes that on x86 without VNNI add two products in 16 bits,
+            where those of 8 bits are cut off.
     """
 
     activations: QuantType
     symmetric: bool = False
     inputs_only: bool = False
+    weight_bits: int = 8
 
     @property
     def name(self) -> str:
         """For people and reports: "static U8S8"."""
         sign = "U8" if self.activations == QuantType.QUInt8 else "S8"
-        return f"static {sign}S8" + (", symmetric" if self.symmetric else "")
+        return f"static {sign}S{self.weight_bits}" + (", symmetric" if self.symmetric else "")
 
 
 UNSIGNED = Scheme(QuantType.QUInt8)
-"""What ONNX Runtime multiplies fast on x86."""
+"""What ONNX Runtime multiplies fast on x86; `onnx_session.session_options` has it exact."""
+NARROW = Scheme(QuantType.QUInt8, weight_bits=7)
+"""The same for its own format, of which it cannot be told so any more."""
 SIGNED = Scheme(QuantType.QInt8)
 """What it multiplies fast on Arm."""
-UNSIGNED_INPUTS = Scheme(QuantType.QUInt8, inputs_only=True)
+UNSIGNED_INPUTS = Scheme(QuantType.QUInt8, inputs_only=True, weight_bits=7)
 """What OpenVINO multiplies fast, and loses least by: all 256 levels for what is never negative."""
 SYMMETRIC = Scheme(QuantType.QInt8, symmetric=True, inputs_only=True)
 """What TensorRT takes: of what is never negative, 128 levels."""
@@ -122,7 +127,7 @@ def layers_of(model: onnx.ModelProto, operators: Collection[str]) -> dict[str, s
 def static_int8(
     model: onnx.ModelProto, ranges: Mapping[str, Range], scheme: Scheme, kept: Collection[str] = ()
 ) -> onnx.ModelProto:
-    """A graph with 8-bit activations and signed 8-bit weights, as Q/DQ.
+    """A graph with 8-bit activations and signed weights of 8 bits or 7, as Q/DQ.
 
     Args:
         model: by `prepared`, with one input.
@@ -165,6 +170,7 @@ def static_int8(
             activation_type=scheme.activations,
             weight_type=QuantType.QInt8,
             per_channel=True,
+            reduce_range=scheme.weight_bits == 7,
             op_types_to_quantize=[*STATIC_OPERATORS, "Relu"],
             nodes_to_quantize=[*nodes, *rectifiers],
             extra_options=options,
@@ -176,6 +182,7 @@ def dynamic_int8(
     model: onnx.ModelProto,
     kept: Collection[str] = (),
     operators: Collection[str] = DYNAMIC_OPERATORS,
+    weight_bits: int = 8,
 ) -> onnx.ModelProto:
     """A graph whose weights are 8-bit, and whose activations become so while it runs; tables of
     which rows are taken have 16 bits.
@@ -184,6 +191,7 @@ def dynamic_int8(
         model: not yet quantised.
         kept: layers, as `layers_of` names them, that stay in float32.
         operators: types to quantise.
+        weight_bits: as a `Scheme` has it.
 
     Raises:
         QuantizationError: the model has no such layer.
@@ -202,6 +210,7 @@ def dynamic_int8(
             # the tool takes a `Gemm` apart, and gives the product in it a name of its own
             nodes_to_quantize=[*nodes, *(f"{node}_MatMul" for node in nodes)],
             per_channel=True,
+            reduce_range=weight_bits == 7,
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         )

@@ -23,6 +23,7 @@ from . import coreml_weights, executorch_int8
 from .nncf_int8 import nncf_int8
 from .onnx_int8 import (
     DYNAMIC_OPERATORS,
+    NARROW,
     SIGNED,
     STATIC_OPERATORS,
     SYMMETRIC,
@@ -63,15 +64,16 @@ def _onnx(source: QuantizationSource, precision: str, scheme: Scheme) -> Quantiz
     """For ONNX Runtime: the encoder statically, the weights of the step dynamically."""
 
     def make(kept: Collection[str]) -> tuple[Variant, Files]:
-        tree = source.tree and dynamic_int8(source.tree, _of_step(source, kept))
+        left, bits = _of_step(source, kept), scheme.weight_bits
+        tree = source.tree and dynamic_int8(source.tree, left, weight_bits=bits)
         return onnx_variant(precision, *_int8_graphs(source, scheme, kept), tree)
 
-    form = f"encoder {scheme.name}, per channel; step dynamic"
+    form = f"encoder {scheme.name}, per channel; step dynamic, weights of {scheme.weight_bits} bits"
     return Quantizer(f"onnx {precision}", form, _int8_layers(source), make)
 
 
 def _ort(source: QuantizationSource, precision: str, scheme: Scheme) -> Quantizer:
-    """For ONNX Runtime Mobile: the same."""
+    """For ONNX Runtime Mobile: as for ONNX Runtime."""
 
     def make(kept: Collection[str]) -> tuple[Variant, Files]:
         graphs = _int8_graphs(source, scheme, kept)
@@ -95,7 +97,7 @@ def _int8_graphs(
     left = [each for each in kept if each in encoder]
     return (
         static_int8(source.encoder, source.ranges(scheme.symmetric), scheme, left),
-        dynamic_int8(source.step, _of_step(source, kept)),
+        dynamic_int8(source.step, _of_step(source, kept), weight_bits=scheme.weight_bits),
     )
 
 
@@ -305,7 +307,7 @@ FORMS: dict[str, dict[str, Callable[[QuantizationSource], Quantizer]]] = {
         "fp16": _onnx_half,
     },
     "ort": {
-        "int8": partial(_ort, precision="int8", scheme=UNSIGNED),
+        "int8": partial(_ort, precision="int8", scheme=NARROW),
         "int8-arm": partial(_ort, precision="int8-arm", scheme=SIGNED),
     },
     "openvino": {

@@ -45,6 +45,27 @@ def loaded_library() -> Any:
     return onnxruntime
 
 
+def session_options(threads: int) -> Any:
+    """What every session of ours is opened with.
+
+    Products of 8 bits are exact on every processor. Without instructions for them (VNNI), ONNX
+    Runtime would add two products of x86 in 16 bits, which are cut off where both are large: the
+    recognizer that ships loses two points of ExpRate by it, and its own way around takes 3 % of the
+    time.
+
+    Raises:
+        RuntimeUnavailable: ONNX Runtime is not installed, or does not load.
+    """
+    options = loaded_library().SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # one pattern would be kept for every size of image
+    options.log_severity_level = 4  # what goes wrong is raised; nothing else to tell a user
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
 def open_session(bundle: Bundle, name: str, graph: GraphSpec, threads: int, provider: str) -> Any:
     """Load a graph, and check that it is what the manifest says.
 
@@ -58,12 +79,7 @@ def open_session(bundle: Bundle, name: str, graph: GraphSpec, threads: int, prov
         BundleError: it refuses the graph, or the graph is not as the manifest says.
     """
     ort = loaded_library()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # one pattern would be kept for every size of image
-    options.log_severity_level = 4  # what goes wrong is raised; nothing else to tell a user
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options(threads)
     kind = "ORT" if name.endswith(".ort") else "ONNX"
     options.add_session_config_entry("session.load_model_format", kind)
     providers = _providers(ort, provider)

@@ -16,6 +16,7 @@ from ...core.bundle import Bundle
 from ...core.manifest import Variant
 from ...core.recognizer import Recognizer
 from ...runtimes.graph_model import Graph, GraphModel, Graphs
+from ...runtimes.onnx_session import session_options
 from ..formulas import Formula
 from .stages import StagedReader
 
@@ -168,9 +169,7 @@ class _Sessions:
 
         self._sessions = {}
         for stage, name in zip(STAGES, (variant.encoder, variant.step), strict=True):
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads if stage == "encode" else 1
-            options.log_severity_level = 4
+            options = session_options(threads if stage == "encode" else 1)
             if not packed:
                 options.add_session_config_entry("session.disable_prepacking", "1")
             if prefix is not None:

@@ -203,6 +203,8 @@ class Recognizer {
     }
     Ort::SessionOptions options;
     options.SetIntraOpNumThreads(1);
+    // or products of 8 bits are cut off on x86 without VNNI
+    options.AddConfigEntry("session.x64quantprecision", "1");
     auto session = [&](const char* graph) {
       const std::string path = bundle + "/" + variant->at(graph).get<std::string>();
       return Ort::Session(env_, std::basic_string<ORTCHAR_T>(path.begin(), path.end()).c_str(),
