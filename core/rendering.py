@@ -33,7 +33,7 @@ _SUPERSAMPLING = 4
 _FLAT = 0.1
 _LEAST = 1e-300  # what is smaller is a dot: its reciprocal would be infinite
 _INK = 96
-_WIDEST_PEN = 2.4 / 1.75  # for each of the rendering's pen
+_WIDEST_PEN = 4.0 / 1.75  # for each of the rendering's pen: the widest that `edge` is trained with
 
 FloatArray = NDArray[np.float64]
 ByteImage = NDArray[np.uint8]
@@ -194,18 +194,19 @@ def normalize_image(image: ByteImage, rendering: Rendering = DEFAULT_RENDERING) 
     cropped = np.pad(image[top:bottom, left:right], around)
     cropped = _with_pen(cropped, pen, rendering.pen_px / scale)
     size = [max(round(side * scale), 1) for side in cropped.shape]
-    resampling = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+    # of a drawing in black and white, means of one pixel or two (BOX) would move its edges
+    resampling = Image.Resampling.HAMMING if scale < 1 else Image.Resampling.BICUBIC
     scaled = Image.fromarray(cropped).resize((size[1], size[0]), resampling)
     margin = MARGIN_PX - round((around + pen / 2) * scale)
     return _framed(np.asarray(scaled), margin)
 
 
 def _pen_width(ink: NDArray[np.bool_]) -> float:
-    """The width of the pen in pixels: the area of a line is its length times the pen's width,
-    and its outline, counted in sides of pixels, is 4/pi times twice its length on average."""
+    """The width of the pen in pixels, a square as that of the rendering: of a line, however it is
+    slanted, the area is half of the outline, counted in sides of pixels, times that width."""
     padded = np.pad(ink, 1).astype(np.int8)
     sides = np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum()
-    return float(max(2 * ink.sum() / sides * 4 / np.pi, 1.0))
+    return float(max(2 * ink.sum() / sides, 1.0))
 
 
 def _with_pen(image: ByteImage, pen: float, wanted: float) -> ByteImage:
