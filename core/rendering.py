@@ -33,6 +33,7 @@ _SUPERSAMPLING = 4
 _FLAT = 0.1
 _LEAST = 1e-300  # what is smaller is a dot: its reciprocal would be infinite
 _INK = 96
+_JOINED = 1.27  # of the pen taken off connected parts, which are higher than the strokes in them
 _WIDEST_PEN = 4.0 / 1.75  # for each of the rendering's pen: the widest that `edge` is trained with
 
 FloatArray = NDArray[np.float64]
@@ -187,7 +188,7 @@ def normalize_image(image: ByteImage, rendering: Rendering = DEFAULT_RENDERING) 
     pen = _pen_width(ink)
     left, top = boxes[:, :2].min(axis=0)
     right, bottom = boxes[:, 2:].max(axis=0)
-    paths = np.maximum(boxes[:, 2:] - boxes[:, :2] - pen, 0.0)
+    paths = np.maximum(boxes[:, 2:] - boxes[:, :2] - _JOINED * pen, 0.0)
     scale = rendering.symbol_px / typical_height(paths[:, 0], paths[:, 1])
     scale = min(scale, MAX_SIDE_PX / max(right - left, bottom - top))
     around = int(np.ceil(pen)) + max(round(rendering.pen_px / scale), 1)
