@@ -48,10 +48,9 @@ def loaded_library() -> Any:
 def session_options(threads: int) -> Any:
     """What every session of ours is opened with.
 
-    Products of 8 bits are exact on every processor. Without instructions for them (VNNI), ONNX
-    Runtime would add two products of x86 in 16 bits, which are cut off where both are large: the
-    recognizer that ships loses two points of ExpRate by it, and its own way around takes 3 % of the
-    time.
+    Products of 8 bits are exact on every processor. On x86 without instructions for them (VNNI) two
+    would be added in 16 bits, and cut off where both are large, by which the recognizer that ships
+    loses two points of ExpRate; ONNX Runtime's own way around costs 3 % of a reading there.
 
     Raises:
         RuntimeUnavailable: ONNX Runtime is not installed, or does not load.
