@@ -33,7 +33,6 @@ _SUPERSAMPLING = 4
 _FLAT = 0.1
 _LEAST = 1e-300  # what is smaller is a dot: its reciprocal would be infinite
 _INK = 96
-_JOINED = 1.27  # of the pen taken off connected parts, which are higher than the strokes in them
 _WIDEST_PEN = 4.0 / 1.75  # for each of the rendering's pen: the widest that `edge` is trained with
 
 FloatArray = NDArray[np.float64]
@@ -188,12 +187,13 @@ def normalize_image(image: ByteImage, rendering: Rendering = DEFAULT_RENDERING) 
     pen = _pen_width(ink)
     left, top = boxes[:, :2].min(axis=0)
     right, bottom = boxes[:, 2:].max(axis=0)
-    paths = np.maximum(boxes[:, 2:] - boxes[:, :2] - _JOINED * pen, 0.0)
+    paths = np.maximum(boxes[:, 2:] - boxes[:, :2] - pen, 0.0)
     scale = rendering.symbol_px / typical_height(paths[:, 0], paths[:, 1])
     scale = min(scale, MAX_SIDE_PX / max(right - left, bottom - top))
     around = int(np.ceil(pen)) + max(round(rendering.pen_px / scale), 1)
     cropped = np.pad(image[top:bottom, left:right], around)
-    cropped = _with_pen(cropped, pen, rendering.pen_px / scale)
+    # the rendering's pen is a square, whose lines are 4/pi times as wide as its sides on average
+    cropped = _with_pen(cropped, pen * np.pi / 4, rendering.pen_px / scale)
     size = [max(round(side * scale), 1) for side in cropped.shape]
     # of a drawing in black and white, means of one pixel or two (BOX) would move its edges
     resampling = Image.Resampling.HAMMING if scale < 1 else Image.Resampling.BICUBIC
@@ -203,11 +203,11 @@ def normalize_image(image: ByteImage, rendering: Rendering = DEFAULT_RENDERING) 
 
 
 def _pen_width(ink: NDArray[np.bool_]) -> float:
-    """The width of the pen in pixels, a square as that of the rendering: of a line, however it is
-    slanted, the area is half of the outline, counted in sides of pixels, times that width."""
+    """The width of the pen in pixels: the area of a line is its length times the pen's width,
+    and its outline, counted in sides of pixels, is 4/pi times twice its length on average."""
     padded = np.pad(ink, 1).astype(np.int8)
     sides = np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum()
-    return float(max(2 * ink.sum() / sides, 1.0))
+    return float(max(2 * ink.sum() / sides * 4 / np.pi, 1.0))
 
 
 def _with_pen(image: ByteImage, pen: float, wanted: float) -> ByteImage:
