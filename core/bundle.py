@@ -192,11 +192,24 @@ def write_bundle(
         files: relative POSIX name -> contents, or the path of a file to copy.
 
     Raises:
-        BundleError: a name or graph that `Bundle.open` would refuse, or something other than a
-            bundle at `path`.
+        BundleError: a name or graph that `Bundle.open` would refuse, something other than a
+            bundle at `path`, or a place that cannot be written to.
     """
     path = Path(path)
     check_replaceable(path)
+    sources = {os.fspath(each) for each in files.values() if isinstance(each, Path)}
+    try:
+        return _written(path, manifest, files)
+    except OSError as error:
+        if error.filename in sources:
+            raise
+        raise BundleError(
+            f"{path} cannot be written ({error.strerror or error}); make room or name another "
+            "place; what was there is as it was"
+        ) from error
+
+
+def _written(path: Path, manifest: Manifest, files: Mapping[str, bytes | Path]) -> Bundle:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
     old = path.parent / f"{fresh.name}.old"
@@ -227,12 +240,18 @@ def write_bundle(
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise BundleError where there is something at `path` that `write_bundle` would not replace:
-    worth asking before much is computed."""
+    """Raise BundleError where there is something at `path` that `write_bundle` would not replace,
+    or no folder to put it into: worth asking before much is computed."""
     if path.is_symlink() or (path.exists() and not _replaceable(path)):
         raise BundleError(
             f"{path}: expected a bundle to replace or nothing, found something else; "
             "name another directory or remove it"
+        )
+    above = next(each for each in path.absolute().parents if os.path.lexists(each))
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise BundleError(
+            f"{path}: expected a folder to put it into that can be written to, found that {above} "
+            "is none; name another place"
         )
 
 

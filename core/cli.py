@@ -10,21 +10,25 @@ that is not installed; 130 interrupted; 141 the reader of the output went away.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
 import traceback
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
+from io import TextIOWrapper
 from typing import IO, Any
 
 import click
 
-from .errors import InktexError, RuntimeUnavailable
+from .errors import DataError, InktexError, RuntimeUnavailable
 
 __all__ = ["GROUP", "CommandLine", "main"]
 
 GROUP = "inktex.commands"
+
+_UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 _EXAMPLES = """\b
 Examples:
@@ -59,11 +63,15 @@ class CommandLine(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an `InktexError` or a missing extra becomes one line and status 2."""
+        if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+            # where the output is no UTF-8, one name of a file must not end all
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             try:
                 return super().invoke(ctx)
             finally:
-                sys.stdout.flush()  # here, where a reader that went away can still be handled
+                if sys.stdout is not None:  # a program without a console may have none
+                    sys.stdout.flush()  # here, where a reader that went away can still be handled
         except InktexError as error:
             failure = error
         except ModuleNotFoundError as error:
@@ -76,11 +84,22 @@ class CommandLine(click.Group):
             click.echo("\ninktex: interrupted", err=True)
             ctx.exit(130)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
             ctx.exit(141)
+        except OSError as error:
+            if error.errno not in _UNWRITABLE or error.filename is not None:
+                raise
+            _discard_output()
+            failure = DataError(f"the output cannot be written ({error.strerror}); make room")
+            failure.__cause__ = error
         if ctx.params.get("debug"):
             traceback.print_exception(type(failure), failure, failure.__traceback__)
         raise _Failure(failure)
+
+
+def _discard_output() -> None:
+    """What is still to be written goes nowhere, and fails no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Failure(click.ClickException):

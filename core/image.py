@@ -219,9 +219,11 @@ def _gray_of_image(image: Image.Image) -> tuple[ByteImage, int]:
 
 
 def _gray_of_array(array: NDArray[Any]) -> ByteImage:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise InputError(
-            f"expected an array [h, w], [h, w, 3] or [h, w, 4], found shape {array.shape}; "
+            f"expected an array [h, w], or [h, w, c] of c = 1, 3 or 4, found shape {array.shape}; "
             "put the channels last"
         )
     _check_size(array.shape[1], array.shape[0])
@@ -234,13 +236,20 @@ def _gray_of_array(array: NDArray[Any]) -> ByteImage:
 
 def _bytes_of(array: NDArray[Any]) -> ByteImage:
     """The same array as uint8, 255 for full intensity."""
-    if array.dtype == np.uint8:
-        return array
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
     if array.size == 0:
         return array.astype(np.uint8)
+    if array.dtype.kind not in "uif":
+        raise InputError(
+            f"expected uint8, uint16, bool or float 0..1, found {array.dtype}; convert it to one "
+            "of these"
+        )
     low, high = array.min(), array.max()
+    if array.dtype.kind in "ui" and low >= 0 and high <= 1:
+        return _bytes_of(array.astype(np.bool_))  # a mask: as shades of gray it would be all black
+    if array.dtype == np.uint8:
+        return array
     if array.dtype.kind == "f":
         if not (low >= 0 and high <= 1):  # NaN fails too
             raise InputError(

@@ -12,6 +12,11 @@ MAX_BYTES = 8 * 2**20
 """Ink files above this size are refused: a page of dense handwriting is below 1 MiB."""
 
 
+def first_sign(data: bytes) -> bytes:
+    """The first sign of a text in UTF-8 or UTF-16 that is no blank, as one byte; b"" of none."""
+    return data[:256].removeprefix(b"\xef\xbb\xbf").lstrip(b"\xff\xfe\0 \t\r\n")[:1]
+
+
 def read_ink(source: Path | bytes | str, name: str = "") -> Ink:
     """Ink from a file, or from a file's content, as InkML or as JSON, told apart by content.
 
@@ -44,8 +49,8 @@ def read_ink(source: Path | bytes | str, name: str = "") -> Ink:
             f"{called}expected an ink file of at most {MAX_BYTES} bytes, found more: "
             "it holds more than one expression, or something else"
         )
-    start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if start == b"<" or data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    start = first_sign(data)
+    if start == b"<":
         from .inkml import read_inkml  # a parser of XML, which images and JSON do without
 
         return read_inkml(data, name)

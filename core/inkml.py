@@ -104,7 +104,9 @@ def _channels(root: Element) -> tuple[int, int]:
 
 
 def _points(trace: Element, x: int, y: int) -> FloatArray:
-    """float64 [points, 2] of a trace; [0, 2] of an empty one."""
+    """float64 [points, 2] of a trace; [0, 2] of an empty one, or of a pen above the paper."""
+    if trace.get("type") == "penUp":
+        return np.empty((0, 2))
     points = [point.split() for point in (trace.text or "").split(",")]
     try:
         return np.array(

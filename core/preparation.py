@@ -14,7 +14,7 @@ from PIL import Image
 from .errors import BundleError, InputError
 from .image import image_format, load_image
 from .ink import Ink
-from .ink_file import read_ink
+from .ink_file import first_sign, read_ink
 from .manifest import Preprocessing
 from .rendering import DEFAULT_RENDERING, Rendering, ink_channels, normalize_image
 
@@ -166,8 +166,7 @@ def _read_file(path: Path, label: str) -> bytes:
 
 def _is_ink(data: bytes) -> bool:
     """Whether a file is text that begins as InkML or JSON does, in UTF-8 or UTF-16."""
-    head = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip(b"\xff\xfe\0 \t\r\n")
-    return head[:1] in (b"<", b"{", b"[")
+    return first_sign(data) in (b"<", b"{", b"[")
 
 
 def _check_is_image(data: bytes, label: str) -> None:
@@ -190,7 +189,10 @@ def _ink(source: Sequence[Any]) -> Ink:
             stroke = np.asarray(each, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
             stroke = np.empty(0)
-        if stroke.ndim != 2 or stroke.shape[1] != 2 or not len(stroke):
+        else:
+            if stroke.shape in ((0,), (0, 2)):
+                continue  # of a pen that has just come down
+        if stroke.ndim != 2 or stroke.shape[1] != 2:
             raise InputError(
                 f"expected a list of strokes, each an array [n, 2] of x and y, found "
                 f"{np.shape(stroke) if stroke.size else type(each).__name__} as stroke {number}"

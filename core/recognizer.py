@@ -250,6 +250,9 @@ class Recognizer:
         )
 
     def _widths(self, beam: int | None, nbest: int) -> tuple[int, int]:
+        for option, value in (("beam", beam), ("nbest", nbest)):
+            if value is not None and not isinstance(value, int | np.integer):
+                raise InputError(f"{option}: expected a whole number, found {value!r}")
         if nbest < 1:
             raise InputError(f"nbest: expected 1 or more readings, found {nbest}")
         if beam is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import DataError
@@ -28,4 +28,5 @@ def replacing(path: Path) -> Iterator[Path]:
             "place; what was there is as it was"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # on a file system to read from, what is missing cannot be removed
+            partial.unlink(missing_ok=True)

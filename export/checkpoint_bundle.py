@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..core.bundle import Bundle, golden_npz, write_bundle
+from ..core.bundle import Bundle, check_replaceable, golden_npz, write_bundle
 from ..core.errors import ExportError
 from ..core.manifest import Decoding, Manifest
 from ..training.checkpoint import Checkpoint
@@ -50,8 +50,9 @@ def export_bundle(
         ExportError: a graph came out with another interface, there is no such target, or the
             recognizer to rescore with was not trained in both directions.
         RuntimeUnavailable: what a target needs to be made is not installed.
-        BundleError: there is something other than a bundle at `path`.
+        BundleError: there is something other than a bundle at `path`, or it cannot be written to.
     """
+    check_replaceable(path)
     if rescore and not isinstance(checkpoint.recipe.objective, AlignedCrossEntropy):
         raise ExportError(
             "rescore: expected a decoder that was trained in both directions, as that of `edge` "

@@ -58,7 +58,11 @@ def load(
             f"expected the default bundle at {DEFAULT_BUNDLE}, found none: this inktex was "
             "installed without it; install it again, or name a bundle of your own"
         )
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle or DEFAULT_BUNDLE)
+    opened = (
+        bundle
+        if isinstance(bundle, Bundle)
+        else Bundle.open(DEFAULT_BUNDLE if bundle is None else bundle)
+    )
     running, model = choose(opened, runtime, precision, threads)
     return Recognizer(model, opened.manifest, running)
 

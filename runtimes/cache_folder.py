@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 VARIABLE = "INKTEX_CACHE"
 """Names the folder in place of the system's."""
+
+_PLACES = {"darwin": ("", "Library/Caches"), "win32": ("LOCALAPPDATA", "AppData/Local")}
+"""By system: the variable that names where caches belong, and where that is else in a home."""
 
 
 def cache_folder(
@@ -23,9 +27,10 @@ def cache_folder(
     """
     if named := environment.get(VARIABLE):
         return Path(named)
-    home = home or Path.home()
-    if system == "darwin":
-        return home / "Library" / "Caches" / "inktex"
-    if system == "win32":
-        return Path(environment.get("LOCALAPPDATA") or home / "AppData" / "Local") / "inktex"
-    return Path(environment.get("XDG_CACHE_HOME") or home / ".cache") / "inktex"
+    variable, below = _PLACES.get(system, ("XDG_CACHE_HOME", ".cache"))
+    if variable and (named := environment.get(variable)):
+        return Path(named) / "inktex"
+    try:
+        return (home or Path.home()) / below / "inktex"
+    except RuntimeError:  # of a user whom the system does not know, as in some containers
+        return Path(tempfile.gettempdir()) / "inktex"

@@ -150,7 +150,7 @@ def recognize(
 
 
 def _read(recognizer: Recognizer, source: SourceFile, **options: Any) -> _Outcome:
-    from ..core.errors import InktexError
+    from ..core.errors import InktexError, InputError
 
     path, label = source.path, _printable(source.path)
     if source.problem is not None:
@@ -160,6 +160,8 @@ def _read(recognizer: Recognizer, source: SourceFile, **options: Any) -> _Outcom
             from ..core.preparation import MAX_BYTES
 
             label = "standard input"
+            if sys.stdin is None:
+                raise InputError("expected ink or an image, found it closed")
             data = sys.stdin.buffer.read(MAX_BYTES + 1)
             return _Outcome(path, recognizer(data, name=label, **options))
         return _Outcome(path, recognizer(path, name=label, **options))

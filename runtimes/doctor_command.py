@@ -35,7 +35,7 @@ def doctor(bundle: str | None, as_json: bool) -> None:
     from .catalogue import Machine, statuses
     from .self_test import examine
 
-    opened = Bundle.open(bundle or DEFAULT_BUNDLE)
+    opened = Bundle.open(DEFAULT_BUNDLE if bundle is None else bundle)
     versions = {"python": platform.python_version()}
     for package in ("inktex", "numpy", "pillow"):
         try:

@@ -32,7 +32,7 @@ def runtimes(bundle: str | None, measure: bool, as_json: bool) -> None:
     from .catalogue import Machine, statuses
     from .choice import forget
 
-    opened = Bundle.open(bundle or DEFAULT_BUNDLE)
+    opened = Bundle.open(DEFAULT_BUNDLE if bundle is None else bundle)
     variants = [f"{each.target} {each.precision}" for each in opened.manifest.variants]
     if measure:
         forget(opened)

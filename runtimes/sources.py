@@ -36,6 +36,8 @@ def find_sources(arguments: Iterable[str]) -> Iterator[SourceFile]:
     for argument in arguments:
         if argument == STANDARD_INPUT:
             yield SourceFile(argument)
+        elif not argument:
+            yield SourceFile("''", "expected the path of a file, found an empty one")
         elif os.path.isdir(argument):
             yield from _below(argument)
         elif os.path.lexists(argument) or not glob.has_magic(argument):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,12 +158,15 @@ def evaluate(
 
 
 def _check_model(model: Path, wanted: Mapping[str, bool]) -> None:
-    """Refuse options, by name, that write into a bundle, where there is none."""
+    """Refuse options, by name, that write into a bundle, where there is none to be written to."""
+    from ..core.bundle import check_replaceable
     from ..core.errors import DataError
 
     for option, is_wanted in wanted.items():
         if is_wanted and not model.is_dir():
             raise DataError(f"{option}: expected a bundle to write into, found {model}")
+    if any(wanted.values()):
+        check_replaceable(model)
 
 
 def _check_files(files: Mapping[str, Path | None]) -> None:
@@ -170,8 +174,12 @@ def _check_files(files: Mapping[str, Path | None]) -> None:
     from ..core.errors import DataError
 
     for option, path in files.items():
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        if path is None:
+            continue
+        if path.is_dir() or not path.parent.is_dir():
             raise DataError(f"{option}: expected a file in a folder that exists, found {path}")
+        if not os.access(path.parent, os.W_OK):
+            raise DataError(f"{option}: expected a folder that can be written to, found {path}")
 
 
 def _samples(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -395,6 +396,26 @@ def test_only_a_bundle_is_replaced(
     empty = tmp_path / "empty"
     empty.mkdir()
     assert write_bundle(empty, manifest, files).path == empty
+
+
+def test_a_place_that_cannot_be_written_to_is_refused(
+    tmp_path: Path,
+    manifest: Manifest,
+    files: dict[str, bytes | Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "file").write_text("keep me")
+    for place in ("file/bundle", "file/below/bundle"):
+        with pytest.raises(BundleError, match="file is none; name another place"):
+            write_bundle(tmp_path / place, manifest, files)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("inktex.core.bundle._write", full)
+    with pytest.raises(BundleError, match=r"cannot be written \(No space left on device\)"):
+        write_bundle(tmp_path / "bundle", manifest, files)
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_others_may_read_what_was_written(bundle: Bundle) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points, version
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -28,6 +29,10 @@ from inktex.core.errors import InputError
 def fine():
     "Say something."
     click.echo("something")
+
+@click.command()
+def foreign():
+    click.echo("\u65e5\u672c.json")
 
 @click.command()
 def unreadable():
@@ -66,6 +71,7 @@ Requires-Dist: Engine.of-another_world>=1; extra == "dev"
 ENTRY_POINTS = """\
 [inktex.commands]
 fine = plugin_commands:fine
+foreign = plugin_commands:foreign
 unreadable = plugin_commands:unreadable
 heavy = plugin_commands:heavy
 faulty = plugin_commands:faulty
@@ -226,6 +232,40 @@ def test_an_interrupt_ends_with_130() -> None:
     result = inktex("interrupted")
     assert result.exit_code == 130
     assert result.stderr.strip() == "inktex: interrupted"
+
+
+def run_plugin(plugin: Path, command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(plugin), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, **options.pop("env", {})}
+    return subprocess.run(
+        [sys.executable, "-m", "inktex.core.cli", command],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        timeout=60,
+        **options,
+    )
+
+
+def test_signs_that_the_output_lacks_are_escaped(plugin: Path) -> None:
+    done = run_plugin(plugin, "foreign", stdout=subprocess.PIPE, env={"PYTHONIOENCODING": "cp1252"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\u65e5\\u672c.json\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_a_full_disk_is_one_line(plugin: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = run_plugin(plugin, "fine", stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "inktex: error: the output cannot be written (No space left on device); make room\n"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows closes otherwise")
+def test_without_an_output_all_can_go_well(plugin: Path) -> None:
+    done = run_plugin(plugin, "fine", preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows pipes end otherwise")

@@ -97,7 +97,7 @@ def test_lossy_files_give_the_strokes_on_black_paper(
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.bool_, np.float32, np.float64])
-@pytest.mark.parametrize("channels", [0, 3, 4])
+@pytest.mark.parametrize("channels", [0, 1, 3, 4])
 def test_arrays_of_every_type_and_shape(dtype: Any, channels: int) -> None:
     ink = formula()
     full = 1 if dtype in (np.bool_, np.float32, np.float64) else np.iinfo(dtype).max
@@ -333,6 +333,12 @@ def test_damaged_bytes_give_an_image_or_an_input_error(
         assert load_image(bytes(data)).ndim == 2
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_a_mask_of_numbers_is_one_of_truth_values(dtype: Any) -> None:
+    ink = formula()
+    np.testing.assert_array_equal(load_image((ink == 0).astype(dtype)), ink)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (2, 2), (0, 5), (0, 5, 3)])
 def test_images_of_a_pixel_or_two_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="3 x 3 pixels or more"):
@@ -349,6 +355,7 @@ def test_images_of_a_pixel_or_two_are_refused(shape: tuple[int, ...]) -> None:
         (np.full((9, 9), np.nan), "floats from 0"),
         (np.full((9, 9), -1, np.int64), "found int64 from -1"),
         (np.zeros((9, 9), np.complex64), "found complex64"),
+        (np.full((9, 9), None), "found object"),
     ],
 )
 def test_arrays_of_another_kind_are_refused(array: Any, message: str) -> None:

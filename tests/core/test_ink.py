@@ -118,6 +118,8 @@ def test_the_format_is_told_by_content(tmp_path: Path) -> None:
         b"\xef\xbb\xbf" + INKML,
         INKML.decode().encode("utf-16"),
         b" [[1, 2, 3, 4]]",
+        "[[1, 2, 3, 4]]".encode("utf-16"),
+        "[[1, 2, 3, 4]]".encode("utf-16-le"),
         b'\xef\xbb\xbf{"strokes": [[1, 2, 3, 4]]}',
     ):
         path.write_bytes(content)

@@ -124,6 +124,17 @@ def test_what_nobody_annotated_is_absent() -> None:
     )
 
 
+def test_a_pen_above_the_paper_writes_nothing() -> None:
+    content = (
+        b'<ink><trace id="a" type="penDown">1 2, 3 4</trace><trace id="b" type="penUp">5 6</trace>'
+        b'<trace id="c">7 8</trace><traceGroup><annotation type="truth">x</annotation>'
+        b'<traceView traceDataRef="b"/><traceView traceDataRef="c"/></traceGroup></ink>'
+    )
+    found = read_inkml(content)
+    assert [stroke.tolist() for stroke in found.strokes] == [[[1, 2], [3, 4]], [[7, 8]]]
+    assert [each.strokes for each in found.symbols] == [(1,)]
+
+
 def test_a_symbol_of_traces_that_are_not_there_is_dropped() -> None:
     group = '<traceGroup><annotation type="truth">x</annotation><traceView traceDataRef="9"/>'
     assert read_inkml(traces("1 2", before=group + "</traceGroup>")).symbols == ()

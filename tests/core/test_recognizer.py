@@ -222,6 +222,19 @@ def test_a_constraint_keeps_formulas_whole(model: Reading, manifest: Manifest) -
     assert len(tokens) <= 3
 
 
+def test_a_pen_that_has_just_come_down_has_written_nothing(recognizer: Recognizer) -> None:
+    nothing: list[Any] = [[], np.empty((0, 2))]
+    for begun in nothing:
+        assert recognizer([*STROKES, begun]).tokens == recognizer(STROKES).tokens
+
+
+@pytest.mark.parametrize("width", [2.5, "2"])
+def test_widths_that_are_no_whole_numbers_are_refused(recognizer: Recognizer, width: Any) -> None:
+    for option in ("beam", "nbest"):
+        with pytest.raises(InputError, match=f"{option}: expected a whole number"):
+            recognizer(STROKES, **{option: width})
+
+
 @pytest.mark.parametrize(("beam", "nbest"), [(1, 2), (None, 0), (2, -1)])
 def test_more_readings_than_beams_are_refused(
     recognizer: Recognizer, beam: int | None, nbest: int
@@ -292,7 +305,8 @@ def test_what_is_too_large_is_refused(recognizer: Recognizer) -> None:
     ("source", "said"),
     [
         ([], "at least one stroke"),
-        ([[]], "as stroke 0"),
+        ([[]], "at least one stroke"),
+        ([[[]]], "as stroke 0"),
         ([[1.0, 2.0], [3.0, 4.0]], r"\[n, 2\].*found \(2,\) as stroke 0"),
         ([[[1, 2]], [[1, 2, 3]]], r"found \(1, 3\) as stroke 1"),
         ([["a", "b"]], "as stroke 0"),
@@ -312,7 +326,7 @@ def test_what_is_too_large_is_refused(recognizer: Recognizer) -> None:
         (np.zeros((1, 1), np.uint8), "the input"),
         (np.zeros((3, 4, 5, 6)), "the input"),
     ],
-    ids=range(20),
+    ids=range(21),
 )
 def test_bad_input_is_named_and_refused(recognizer: Recognizer, source: Any, said: str) -> None:
     with pytest.raises(InputError, match=said) as error:

@@ -36,6 +36,21 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_cannot_be_removed_hides_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    monkeypatch.setattr(Path, "unlink", fail)  # so it does even where there is nothing
+    with (
+        pytest.raises(DataError, match=r"cannot be written \(Read-only file system\)"),
+        replacing(tmp_path / "file") as partial,
+    ):
+        partial.write_text("x")
+
+
 def test_another_error_is_passed_on_and_leaves_nothing_either(tmp_path: Path) -> None:
     def fail(partial: Path) -> None:
         partial.write_text("ne")

@@ -126,7 +126,8 @@ def assert_drawn_alike(check: Path, formulas: list[Strokes], rendering: Renderin
 def test_every_pixel_is_that_of_the_recognizer(programs: dict[str, Path]) -> None:
     dot, bar = [np.array([[3.0, 4.0]])], [np.array([[0.0, 5.0], [40.0, 5.5]])]
     wide = [np.array([[0.0, 0.0], [1.0, 20.0]]), np.array([[9000.0, 0.0], [9000.0, 15.0]])]
-    formulas: list[Strokes] = [dot, bar, wide, *map(ink, EXAMPLES)]
+    begun = [np.empty((0, 2)), *bar]
+    formulas: list[Strokes] = [dot, bar, wide, begun, *map(ink, EXAMPLES)]
     for rendering in (Rendering(), CANONICAL, Rendering(21.5, 2.2)):
         assert_drawn_alike(programs["check"], formulas, rendering)
 
@@ -174,6 +175,18 @@ def test_the_golden_image_gives_the_golden_tokens(
         found = run(programs["check"], path, tmp_path / "image.f32", *image.shape[2:]).split()
         vocabulary = bundle.manifest.vocabulary.tokens
         assert found == [vocabulary[number] for number in golden["greedy"].tolist()]
+
+
+@pytest.mark.parametrize("strokes", [[], [[]]])
+def test_what_is_no_ink_is_told(programs: dict[str, Path], strokes: list[object]) -> None:
+    done = subprocess.run(
+        [programs["read"], DEFAULT_BUNDLE],
+        input=json.dumps({"strokes": strokes}),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "expected ink with at least one stroke, found none" in done.stderr
 
 
 def test_what_is_no_bundle_is_told(programs: dict[str, Path], tmp_path: Path) -> None:

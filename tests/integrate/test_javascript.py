@@ -107,10 +107,29 @@ def assert_drawn_alike(cases: list[tuple[Strokes, Preprocessing]]) -> None:
 def test_every_pixel_is_that_of_the_recognizer() -> None:
     dot, bar = [np.array([[3.0, 4.0]])], [np.array([[0.0, 5.0], [40.0, 5.5]])]
     wide = [np.array([[0.0, 0.0], [1.0, 20.0]]), np.array([[9000.0, 0.0], [9000.0, 15.0]])]
-    formulas: list[Strokes] = [dot, bar, wide]
+    begun = [np.empty((0, 2)), *bar]
+    formulas: list[Strokes] = [dot, bar, wide, begun]
     formulas += [list(read_ink(path.read_bytes(), path.name).strokes) for path in EXAMPLES]
     renderings = (Rendering(), CANONICAL, Rendering(21.5, 2.2))
     assert_drawn_alike([(each, preprocessing(one)) for each in formulas for one in renderings])
+
+
+@pytest.mark.parametrize(
+    ("strokes", "said"),
+    [
+        ("[]", "at least one stroke"),
+        ("[[]]", "at least one stroke"),
+        ("[[[0, 0], [NaN, 1]]]", "finite numbers"),
+    ],
+)
+def test_what_is_no_ink_is_told(strokes: str, said: str) -> None:
+    module = json.dumps((JAVASCRIPT / "inktex.js").as_uri())
+    script = f"import * as inktex from {module}; inktex.normalizedStrokes({strokes}, 20)"
+    done = subprocess.run(
+        [program("node"), "--input-type=module", "-e", script], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
 
 
 def test_every_pixel_of_real_ink(data_root: Path) -> None:

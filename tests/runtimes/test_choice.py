@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -170,6 +171,17 @@ def test_where_caches_belong(tmp_path: Path) -> None:
     assert cache_folder({}, "darwin", home) == home / "Library" / "Caches" / "inktex"
     assert cache_folder({}, "win32", home) == home / "AppData" / "Local" / "inktex"
     assert cache_folder({"LOCALAPPDATA": "/l"}, "win32", home) == Path("/l") / "inktex"
+
+
+def test_a_user_whom_the_system_does_not_know_has_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    assert cache_folder({"XDG_CACHE_HOME": "/x"}, "linux") == Path("/x") / "inktex"
+    assert cache_folder({"LOCALAPPDATA": "/l"}, "win32") == Path("/l") / "inktex"
+    for system in ("linux", "win32", "darwin"):
+        assert cache_folder({}, system) == Path(tempfile.gettempdir()) / "inktex"
 
 
 def test_choices_are_plain_data() -> None:

@@ -61,14 +61,23 @@ inline double typical_height(const std::vector<Point>& sizes) {
   return typical > 1e-300 ? typical : 1;
 }
 
-// Strokes in pixels, at the recognizer's scale.
-inline Strokes normalized(const Strokes& strokes, double symbol_px) {
+// Strokes in pixels, at the recognizer's scale; those without a point are left out.
+inline Strokes normalized(Strokes strokes, double symbol_px) {
+  strokes.erase(std::remove_if(strokes.begin(), strokes.end(), [](auto& each) { return each.empty(); }),
+                strokes.end());
+  if (strokes.empty()) {
+    throw std::invalid_argument("expected ink with at least one stroke, found none; write something");
+  }
   std::vector<Point> sizes;
   Point least{INFINITY, INFINITY}, most{-INFINITY, -INFINITY};
   for (const auto& stroke : strokes) {
     Point low{INFINITY, INFINITY}, high{-INFINITY, -INFINITY};
     for (const auto& point : stroke) {
       for (int axis : {0, 1}) {
+        if (!std::isfinite(point[axis])) {
+          throw std::invalid_argument(
+              "expected points of finite numbers, found others; leave those points out");
+        }
         low[axis] = std::min(low[axis], point[axis]);
         high[axis] = std::max(high[axis], point[axis]);
       }
@@ -81,13 +90,12 @@ inline Strokes normalized(const Strokes& strokes, double symbol_px) {
   }
   const double extent = std::max(most[0] - least[0], most[1] - least[1]);
   const double scale = std::min(symbol_px / typical_height(sizes), kLongest / extent);
-  Strokes found = strokes;
-  for (auto& stroke : found) {
+  for (auto& stroke : strokes) {
     for (auto& point : stroke) {
       for (int axis : {0, 1}) point[axis] = (point[axis] - least[axis]) * scale + kMargin;
     }
   }
-  return found;
+  return strokes;
 }
 
 struct Pixels {

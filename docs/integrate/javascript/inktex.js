@@ -15,8 +15,14 @@ const FLAT = 0.1; // a stroke of less than this share of the highest tells nothi
 const MASKED = -5e3; // a cell with less bias is never looked at
 const FIRST_LENGTH = 32; // steps that a cache has room for at first
 
-/** Strokes, each a list of [x, y], y down, in any unit -> in pixels, at the recognizer's scale. */
+/** Strokes, each a list of [x, y], y down, in any unit -> in pixels, at the recognizer's scale. Strokes
+ * without a point are left out. */
 export function normalizedStrokes(strokes, symbolPx) {
+  strokes = strokes.filter((stroke) => stroke.length);
+  if (!strokes.length) throw new Error("expected ink with at least one stroke, found none; write something");
+  if (!strokes.flat(2).every(Number.isFinite)) {
+    throw new Error("expected strokes of [x, y] in finite numbers, found others; leave those points out");
+  }
   const boxes = strokes.map((stroke) => {
     const xs = stroke.map(([x]) => x), ys = stroke.map(([, y]) => y);
     return { left: least(xs), top: least(ys), right: most(xs), bottom: most(ys) };
