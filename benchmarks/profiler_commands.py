@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from .options import counts, names
+
+if TYPE_CHECKING:
+    from .profiler.profile import Profile
+
+_T = TypeVar("_T")
 
 _PATH = click.Path(path_type=Path)
 _RUN = "run"
@@ -70,7 +76,8 @@ def bench() -> None:
 )  # fmt: skip
 @click.option(
     "--matrix", is_flag=True,
-    help="Every runtime that is here x every precision x 1, 2, 4, ... threads x beams 1, 5, 10.",
+    help="Every runtime that is here x every precision x 1, 2, 4, ... threads x beams 1, 5, 10; "
+    "of what is named beside it, only that.",
 )  # fmt: skip
 @click.option("--grammar/--no-grammar", default=True, help="Well-formed LaTeX only.")
 @click.option(
@@ -155,6 +162,7 @@ def run(
       inktex bench --peer abm,beam=10 --random-weights --part stream
     """
     from ..core.bundle import Bundle
+    from ..core.replacement import check_writable
     from ..runtimes import DEFAULT_BUNDLE
     from .peers.naming import peer_of
     from .profiler.page import check_page, write_page
@@ -168,10 +176,14 @@ def run(
         raise click.UsageError(f"--part: expected of {', '.join(PARTS)}, found {unknown[0]!r}")
     if html_file is not None:
         check_page()
+        check_writable(html_file, "--html")
+        _check_other(html_file, json_file, "--html")
     environment: dict[str, Any] = head("bench", json_file, timed=True)["environment"]
     if matrix:
-        runtimes, precisions, beams = ("all",), ("all",), (1, 5, 10)
-        threads = _powers_of_two()
+        runtimes = _unless_given("runtimes", runtimes, ("all",))
+        precisions = _unless_given("precisions", precisions, ("all",))
+        beams = _unless_given("beams", beams, (1, 5, 10))
+        threads = _unless_given("threads", threads, _powers_of_two())
     plan = Plan(
         data=data,
         limit=limit,
@@ -187,13 +199,41 @@ def run(
     opened = Bundle.open(bundle or DEFAULT_BUNDLE)
     others = [peer_of(each, opened, random_weights) for each in peers]
     profile = profile_bundle(opened, plan, environment, others)
+    # what took so long is kept first: its reader may have gone away
+    if json_file is not None and (file := _place(profile, json_file)) is not None:
+        profile.save(file)
+    if html_file is not None and (file := _place(profile, html_file)) is not None:
+        write_page(profile, file)
     click.echo(as_text(profile))
-    if json_file is not None:
-        profile.save(json_file)
-    if html_file is not None:
-        write_page(profile, html_file)
     if profile.interrupted:
         sys.exit(130)
+
+
+def _place(profile: Profile, file: Path) -> Path | None:
+    """Where to write what is made of a profile: of an interrupted one beside what is there, and
+    nowhere where nothing was measured."""
+    if not profile.interrupted:
+        return file
+    if not profile.has_measured:
+        click.echo(f"inktex: {file} is not written: nothing was measured", err=True)
+        return None
+    if not file.exists():
+        return file
+    beside = file.with_name(f"{file.stem}.interrupted{file.suffix}")
+    click.echo(f"inktex: {file} stays as it is; what was measured is in {beside}", err=True)
+    return beside
+
+
+def _unless_given(name: str, given: _T, instead: _T) -> _T:
+    """What an option of this command was given, or something in place of its default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return given if source is ParameterSource.COMMANDLINE else instead
+
+
+def _check_other(file: Path, profile: Path | None, option: str) -> None:
+    """Refuse a file that would take the place of the profile."""
+    if profile is not None and file.resolve() == profile.resolve():
+        raise click.UsageError(f"{option}: expected another file than that of the profile, {file}")
 
 
 def _powers_of_two() -> tuple[int, ...]:
@@ -206,7 +246,10 @@ def _powers_of_two() -> tuple[int, ...]:
 
 @bench.command()
 @click.argument("profiles", type=_PATH, nargs=-1, required=True, metavar="A.json B.json ...")
-@click.option("--strict", is_flag=True, help="End with status 1 where something got worse.")
+@click.option(
+    "--strict", is_flag=True,
+    help="End with status 1 where something got worse, or nothing was measured in both.",
+)  # fmt: skip
 def compare(profiles: tuple[Path, ...], strict: bool) -> None:
     """Put profiles side by side: machines, or versions of inktex.
 
@@ -227,7 +270,7 @@ def compare(profiles: tuple[Path, ...], strict: bool) -> None:
         tuple(str(each) for each in profiles), tuple(Profile.load(each) for each in profiles)
     )
     click.echo(found)
-    if strict and any(each.regressed for each in found.changes):
+    if strict and (not found.changes or any(each.regressed for each in found.changes)):
         sys.exit(1)
 
 
@@ -245,9 +288,12 @@ def page(profile: Path, output: Path, plots: Path | None) -> None:
       inktex bench page jetson.json -o jetson.html
       inktex bench page laptop.json -o laptop.html --plots docs/images/laptop
     """
+    from ..core.replacement import check_writable
     from .profiler.page import write_page, write_plots
     from .profiler.profile import Profile
 
+    check_writable(output, "-o")
+    _check_other(output, profile, "-o")
     loaded = Profile.load(profile)
     write_page(loaded, output)
     if plots is not None:

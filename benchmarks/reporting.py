@@ -30,12 +30,12 @@ def begin(
 
 def head(name: str, json_file: Path | None, *, timed: bool) -> dict[str, Any]:
     """The head of a report: what is measured, where and how."""
-    from ..core.errors import DataError
     from ..core.machine import command_line
+    from ..core.replacement import check_writable
     from .report import environment
 
-    if json_file is not None and not json_file.parent.is_dir():
-        raise DataError(f"--json: expected an existing folder, found none at {json_file.parent}")
+    if json_file is not None:
+        check_writable(json_file, "--json")
     report: dict[str, Any] = {
         "benchmark": name,
         "command": command_line(),

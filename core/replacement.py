@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import DataError
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Raise DataError where `replacing` could not write: worth asking before much is computed.
+
+    Args:
+        option: what named the file, for the message.
+    """
+    if not path.parent.is_dir():
+        raise DataError(f"{option}: expected an existing folder, found none at {path.parent}")
+    if path.is_dir():
+        raise DataError(f"{option}: expected a file, found the folder {path}; name a file in it")
+    if not os.access(path.parent, os.W_OK):
+        raise DataError(f"{option}: expected a folder that can be written to, found {path.parent}")
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,15 +170,11 @@ def _check_model(model: Path, wanted: Mapping[str, bool]) -> None:
 
 def _check_files(files: Mapping[str, Path | None]) -> None:
     """Refuse, before anything is read, files that could not be written."""
-    from ..core.errors import DataError
+    from ..core.replacement import check_writable
 
     for option, path in files.items():
-        if path is None:
-            continue
-        if path.is_dir() or not path.parent.is_dir():
-            raise DataError(f"{option}: expected a file in a folder that exists, found {path}")
-        if not os.access(path.parent, os.W_OK):
-            raise DataError(f"{option}: expected a folder that can be written to, found {path}")
+        if path is not None:
+            check_writable(path, option)
 
 
 def _samples(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...core.errors import DataError
 from ..report import MB, heading, table
-from .measurement import Measurement
 from .noise import Interval
 from .profile import Profile
 
@@ -20,27 +19,30 @@ class Change:
 
     Attributes:
         name: of that profile.
-        p50, p90: its times for each of the first profile's.
+        p50, p90: its times for each of the first profile's; None where one has no stream.
         memory: its peak memory for each of the first's; None where one does not tell.
     """
 
     label: str
     name: str
-    p50: Interval
-    p90: Interval
+    p50: Interval | None
+    p90: Interval | None
     memory: float | None
 
     @property
     def verdict(self) -> str:
         """ "slower" and "faster" only beyond noise."""
-        slower = any(each.separates and each.value > 1 for each in (self.p50, self.p90))
-        faster = any(each.separates and each.value < 1 for each in (self.p50, self.p90))
+        times = [each for each in (self.p50, self.p90) if each is not None]
+        slower = any(each.separates and each.value > 1 for each in times)
+        faster = any(each.separates and each.value < 1 for each in times)
         found = []
         if slower:
-            found.append("REGRESSION: slower" if not faster else "slower in one of them")
+            found.append(f"REGRESSION: slower{' in one of them' if faster else ''}")
         elif faster:
             found.append("faster")
-        elif self.p50.factor is None:
+        elif not times:
+            found.append("no times in both")
+        elif all(each.factor is None for each in times):
             found.append("unknown: one repeat")
         else:
             found.append("cannot be separated")
@@ -79,12 +81,12 @@ class Comparison:
     @property
     def changes(self) -> list[Change]:
         """Of all configurations that the first profile and another have measured."""
+        first = self.profiles[0]
         return [
-            _change(before, after, name, self.profiles[0], profile)
-            for before in self.profiles[0].measurements
+            _change(label, name, first, profile)
+            for label in _labels([first])
             for name, profile in zip(self.names[1:], self.profiles[1:], strict=True)
-            for after in profile.measurements
-            if after.label == before.label
+            if _measured(first, profile, label)
         ]
 
     def __str__(self) -> str:
@@ -92,13 +94,14 @@ class Comparison:
 
     def _sections(self) -> Iterator[str]:
         for name, profile in zip(self.names, self.profiles, strict=True):
-            stopped = " (INTERRUPTED)" if profile.interrupted else ""
-            yield f"{name}{stopped}\n{heading(profile.environment, profile.bundle)}"
+            marks = " (INTERRUPTED)" if profile.interrupted else ""
+            marks += " (THROTTLED)" if profile.watched and profile.watched.throttled else ""
+            yield f"{name}{marks}\n{heading(profile.environment, profile.bundle)}"
         yield table(
             ("configuration", "ms p50, p90 of", *self.names),
             [
                 [label, name, *(_time(profile, label, name) for profile in self.profiles)]
-                for label in self._labels()
+                for label in _labels(self.profiles)
                 for name in ("p50", "p90")
             ],
         )
@@ -106,9 +109,26 @@ class Comparison:
         yield table(header, [_cells(each) for each in self.changes])
         if not self.changes:
             yield "no configuration was measured in both"
+        for name, profile in zip(self.names, self.profiles, strict=True):
+            missing = [each for each in _labels(self.profiles) if each not in _labels([profile])]
+            if missing:
+                yield f"not in {name}: {'; '.join(missing)}"
 
-    def _labels(self) -> list[str]:
-        return list(dict.fromkeys(each.label for one in self.profiles for each in one.measurements))
+
+def _labels(profiles: Sequence[Profile]) -> list[str]:
+    """Of all configurations whose times or memory they tell, in their order."""
+    found: dict[str, None] = {}
+    for profile in profiles:
+        found |= dict.fromkeys(each.label for each in profile.measurements)
+        found |= dict.fromkeys(each.label for each in profile.cold_starts)
+    return list(found)
+
+
+def _measured(one: Profile, other: Profile, label: str) -> bool:
+    """Whether both tell the times, or the memory, of a configuration."""
+    timed = [{each.label for each in profile.measurements} for profile in (one, other)]
+    started = [{each.label for each in profile.cold_starts} for profile in (one, other)]
+    return any(all(label in labels for labels in both) for both in (timed, started))
 
 
 def _time(profile: Profile, label: str, name: str) -> str:
@@ -122,25 +142,20 @@ def _cells(change: Change) -> list[str]:
     return [
         change.label,
         change.name,
-        change.p50.text(3),
-        change.p90.text(3),
+        *("" if each is None else each.text(3) for each in (change.p50, change.p90)),
         memory,
         change.verdict,
     ]
 
 
-def _change(
-    before: Measurement, after: Measurement, name: str, first: Profile, other: Profile
-) -> Change:
-    peaks = [
-        {each.label: each.peak_bytes / MB for each in profile.cold_starts}.get(before.label)
-        for profile in (first, other)
-    ]
+def _change(label: str, name: str, first: Profile, other: Profile) -> Change:
+    peaks, spreads = [], []
+    for profile in (first, other):
+        peaks.append({each.label: each.peak_bytes / MB for each in profile.cold_starts}.get(label))
+        spreads.append({each.label: each.spread for each in profile.measurements}.get(label))
+    before, after = spreads
+    times: list[Interval | None] = [None, None]
+    if before is not None and after is not None:
+        times = [after[each].over(before[each]) for each in ("p50", "p90")]
     memory = peaks[1] / peaks[0] if peaks[0] and peaks[1] else None
-    return Change(
-        before.label,
-        name,
-        after.spread["p50"].over(before.spread["p50"]),
-        after.spread["p90"].over(before.spread["p90"]),
-        memory,
-    )
+    return Change(label, name, times[0], times[1], memory)

@@ -122,10 +122,11 @@ class Rails:
                 name = label.read_text().strip()
                 if "sum" not in name.lower():
                     channels.append((name, monitor / f"in{number}_input", label))
-        measured = tuple(
+        each_one = (
             (name, voltage, voltage.with_name(voltage.name.replace("in", "curr", 1)))
             for name, voltage, _ in channels
         )
+        measured = tuple(each for each in each_one if each[0] != "NC" and _works(cls((each,))))
         whole = tuple(each for each in measured if each[0].startswith("VDD_IN"))
         rails = cls(whole or measured)
         return [rails] if measured and _works(rails) else []

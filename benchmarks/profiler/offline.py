@@ -9,8 +9,9 @@ images in batches.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import product
 from statistics import median
@@ -83,23 +84,29 @@ class _Work:
     def run(self, formulas: Sequence[Formula], at_least_s: float, watch: Watch) -> None:
         """Read all formulas, again and again, so long at least."""
         before, began, count = watch.joules(), perf_counter(), 0
+        pending: deque[Future[object]] = deque()
         with ThreadPoolExecutor(self.workers) as pool:
             while not count or perf_counter() - began < at_least_s:
-                if self.workers == 1:
-                    for formula in formulas:
+                for formula in formulas:
+                    if self.workers == 1:
                         self.read(formula)
-                else:
-                    list(pool.map(self.read, formulas))
+                        continue
+                    # none waits for the last of a round: the next one is there already
+                    pending.append(pool.submit(self.read, formula))
+                    if len(pending) > 2 * self.workers:
+                        pending.popleft().result()
                 count += len(formulas)
+            for each in pending:
+                each.result()
         self.seconds.append(perf_counter() - began)
         after = watch.joules()
         self.counts.append(count)
-        self.joules.append({name: after[name] - before[name] for name in before})
+        self.joules.append(_spent(before, after))
 
     def summary(self) -> Throughput:
         rates = [count / s for count, s in zip(self.counts, self.seconds, strict=True)]
         total = sum(self.counts)
-        names = self.joules[0]
+        names = [name for name in self.joules[0] if all(name in each for each in self.joules)]
         spent = {name: sum(each[name] for each in self.joules) for name in names}
         return Throughput(
             self.contender.configuration.label,
@@ -128,7 +135,12 @@ def idle_watts(watch: Watch, seconds: float = _IDLE_S) -> dict[str, float]:
         return {}
     time.sleep(seconds)
     after = watch.joules()
-    return {name: (after[name] - before[name]) / seconds for name in before}
+    return {name: joules / seconds for name, joules in _spent(before, after).items()}
+
+
+def _spent(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """Joules between two moments, of the sources that told them at both."""
+    return {name: after[name] - before[name] for name in before if name in after}
 
 
 def measure_offline(

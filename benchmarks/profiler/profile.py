@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import DataError
-from ..report import write_json
+from ..report import heading, write_json
 from .cold_start import ColdStart
 from .growth import Growth
 from .live_ink import LiveInk
@@ -71,6 +71,18 @@ class Profile:
     roofline: Roofline | None = None
     watched: Watched | None = None
 
+    @property
+    def has_measured(self) -> bool:
+        """Whether there is anything to report."""
+        return bool(
+            self.measurements
+            or self.live_ink
+            or self.cold_starts
+            or self.offline
+            or self.batches
+            or self.roofline
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         return {"kind": _KIND, "schema": SCHEMA, **asdict(self)}
@@ -92,7 +104,7 @@ class Profile:
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}: expected the JSON of `inktex bench`, found what cannot be read ({error})"
             ) from error
@@ -109,7 +121,10 @@ class Profile:
             )
         try:
             profile: Profile = _read(cls, content)
-        except (KeyError, TypeError, ValueError) as error:
+            heading(profile.environment, profile.bundle)
+            for each in profile.measurements:
+                each.spread["p50"], each.spread["p90"]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{path}: expected the fields of schema {SCHEMA}, found others ({error}); the file "
                 "is damaged: measure again"

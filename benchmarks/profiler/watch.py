@@ -15,6 +15,7 @@ from .energy import ROOT, EnergySource, Nvml
 
 _EVERY_S = 0.2
 _SLOWED = 0.9  # of the frequency in the first quarter of a load: less in the last is throttling
+_LOST = 5  # looks in a row at which a source of energy could not be read: a second
 _FEWEST = 12  # looks from which a trend can be told
 
 
@@ -85,7 +86,8 @@ class Watch:
         root: Path = ROOT,
     ) -> None:
         self._root = root
-        self._sources = sources
+        self._sources = {each.name: each for each in sources}
+        self._missed = dict.fromkeys(self._sources, 0)
         self._gpus = gpus
         self._clocks = _clocks(root)
         self._gauges = [*self._clocks, *_temperatures(root), *_of_gpus(gpus)]
@@ -116,9 +118,19 @@ class Watch:
         self._steady = len(self._clocks[0].seen) if self._clocks else 0
 
     def joules(self) -> dict[str, float]:
-        """What every source of energy has counted until now, by its name."""
+        """What every source of energy has counted until now, by its name; one that cannot be read
+        now is left out, and one that could not for a second, from then on: of the time between
+        nobody knows."""
+        found = {}
         with self._lock:
-            return {source.name: source.joules() for source in self._sources}
+            for name, source in self._sources.items():
+                if self._missed[name] < _LOST:
+                    try:
+                        found[name] = source.joules()
+                        self._missed[name] = 0
+                    except (OSError, ValueError):
+                        self._missed[name] += 1
+        return found
 
     def look(self) -> None:
         """At everything, once."""
@@ -140,7 +152,11 @@ class Watch:
             power_mode(self._root),
             found,
             self._throttling(),
-            [*blind, *([] if self._counts else ["throttling events"])],
+            [
+                *blind,
+                *([] if self._counts else ["throttling events"]),
+                *(f"{name} any more" for name, missed in self._missed.items() if missed >= _LOST),
+            ],
         )
 
     def _throttling(self) -> list[str]:

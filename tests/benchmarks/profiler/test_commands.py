@@ -110,6 +110,73 @@ def test_an_interrupted_run_is_written_and_marked(
     assert content["measurements"]
     assert not content["cold_starts"]
 
+    # what is there stays as it is, also where another is stopped
+    written = (tmp_path / "a.json").read_bytes()
+    again = ("bench", tiny_bundle.path, "--data", files, *QUICK, "--precision", "fp32")
+    done = inktex(*again, "--json", tmp_path / "a.json")
+    assert "a.interrupted.json" in done.stderr
+    assert (tmp_path / "a.json").read_bytes() == written
+    assert Profile.load(tmp_path / "a.interrupted.json").measurements
+    done = inktex(*again, "--part", "live", "--json", tmp_path / "b.json")
+    assert (done.exit_code, "nothing was measured" in done.stderr) == (130, True)
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_a_profile_is_kept_where_its_reader_goes_away(
+    tiny_bundle: Bundle,
+    files: Path,
+    tmp_path: Path,
+    inktex: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lose(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("inktex.benchmarks.profiler.terminal.as_text", lose)
+    done = inktex(
+        *("bench", tiny_bundle.path, "--data", files, *QUICK, "--precision", "fp32"),
+        *("--beam", 1, "--part", "stream", "--json", tmp_path / "a.json"),
+    )
+    assert done.exit_code != 0
+    assert Profile.load(tmp_path / "a.json").measurements
+
+
+def test_a_report_takes_not_the_place_of_its_profile(
+    profile: Callable[..., Profile], tmp_path: Path, inktex: Callable[..., Result]
+) -> None:
+    profile(1.0).save(tmp_path / "a.json")
+    for arguments in (
+        ("page", tmp_path / "a.json", "-o", tmp_path / "a.json"),
+        ("--json", tmp_path / "a.json", "--html", tmp_path / "a.json"),
+    ):
+        done = inktex("bench", *arguments)
+        assert (done.exit_code, "another file than" in done.stderr) == (2, True)
+    assert Profile.load(tmp_path / "a.json").measurements
+
+
+def test_a_matrix_is_of_what_is_named(
+    tiny_bundle: Bundle, files: Path, tmp_path: Path, inktex: Callable[..., Result]
+) -> None:
+    done = inktex(
+        *("bench", tiny_bundle.path, "--data", files, *QUICK, "--matrix", "--beam", 2),
+        *("--precision", "fp32", "--threads", 1, "--runtime", "onnxruntime", "--part", "stream"),
+        *("--json", tmp_path / "a.json"),
+    )
+    assert done.exit_code == 0, done.output
+    labels = [each.label for each in Profile.load(tmp_path / "a.json").measurements]
+    assert labels == ["onnxruntime fp32, 1 thread, beam 2"]
+
+
+def test_nothing_in_common_is_no_success(
+    profile: Callable[..., Profile], tmp_path: Path, inktex: Callable[..., Result]
+) -> None:
+    other = profile(1.0)
+    other.measurements = []
+    profile(1.0).save(tmp_path / "a.json")
+    other.save(tmp_path / "b.json")
+    done = inktex("bench", "compare", tmp_path / "a.json", tmp_path / "b.json", "--strict")
+    assert (done.exit_code, "no configuration was measured in both" in done.stdout) == (1, True)
+
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
@@ -119,6 +186,8 @@ def test_an_interrupted_run_is_written_and_marked(
         (("--runtime", "openvino"), "found only onnxruntime int8"),
         (("--data", "nowhere"), "at nowhere, found none"),
         (("--json", "nowhere/x.json"), "an existing folder"),
+        (("--html", "nowhere/x.html"), "an existing folder"),
+        (("--json", "."), "found the folder"),
         (("--peer", "abm"), "say --random-weights"),
         (("--peer", "abm", "--random-weights"), "expected ink with captions"),
         (("compare", "a.json"), "found one"),

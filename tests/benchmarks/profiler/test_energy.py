@@ -62,6 +62,8 @@ def test_rails_of_a_jetson(
         put(monitor / f"in{number}_input", 5000)
         put(monitor / f"curr{number}_input", 1000 * number)
     put(monitor / "in7_label", "Sum of shunt voltages")
+    put(monitor / "in8_label", "NC")
+    put(monitor / "in9_label", "a rail that cannot be read")
     [rails] = Rails.found(tmp_path)
     assert rails.name == name
     assert rails.watts() == watts

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from inktex.benchmarks.profiler.cold_start import ColdStart
 from inktex.benchmarks.profiler.comparison import Comparison
 from inktex.benchmarks.profiler.contender import Configuration
+from inktex.benchmarks.profiler.noise import Interval
 from inktex.benchmarks.profiler.profile import Profile
 from inktex.benchmarks.profiler.run import baselines
 from inktex.benchmarks.profiler.terminal import as_text
+from inktex.benchmarks.profiler.watch import Watched
 from inktex.core.errors import DataError
 
 
@@ -31,6 +34,9 @@ def test_a_profile_comes_back_from_json_as_it_was(
         (lambda content: content.pop("kind"), "found another"),
         (lambda content: content.pop("effort"), "the file is damaged"),
         (lambda content: content["data"].update(formulas="four"), "the file is damaged"),
+        (lambda content: content.update(idle_watts=[]), "the file is damaged"),
+        (lambda content: content["environment"].pop("cpu"), "the file is damaged"),
+        (lambda content: content["measurements"][0]["spread"].pop("p90"), "the file is damaged"),
     ],
 )
 def test_other_json_is_refused(
@@ -65,10 +71,41 @@ def test_regressions_are_flagged_beyond_noise(profile: Callable[..., Profile]) -
     after = profile(1.5, 1.01, 0.5)
     slower, same, faster = Comparison(("before", "after"), (before, after)).changes
     assert (slower.verdict, slower.regressed) == ("REGRESSION: slower", True)
+    assert slower.p50 is not None
     assert slower.p50.value == pytest.approx(1.5)
     assert (same.verdict, same.regressed) == ("cannot be separated", False)
     assert (faster.verdict, faster.regressed) == ("faster", False)
     assert "REGRESSION" in str(Comparison(("before", "after"), (before, after)))
+
+
+def test_slower_in_one_of_its_times_is_a_regression(profile: Callable[..., Profile]) -> None:
+    before, after = profile(1.0), profile(0.9)
+    slow = profile(3.0).measurements[0].spread["p90"]
+    after.measurements[0].spread["p90"] = slow
+    [change] = Comparison(("before", "after"), (before, after)).changes
+    assert (change.verdict, change.regressed) == ("REGRESSION: slower in one of them", True)
+
+
+def test_memory_is_compared_where_no_times_are(profile: Callable[..., Profile]) -> None:
+    before, after = profile(1.0), profile(1.0)
+    for each, megabytes in ((before, 100), (after, 110)):
+        told = each.measurements.pop()
+        size = megabytes * 2**20
+        each.cold_starts = [
+            ColdStart(told.label, 1, 1.0, 1.0, 1.0, 1.0, None, Interval(3.0, None), size, size)
+        ]
+    [change] = Comparison(("before", "after"), (before, after)).changes
+    assert change.verdict == "no times in both; REGRESSION: more memory"
+    assert "no times in both" in str(Comparison(("before", "after"), (before, after)))
+
+
+def test_what_is_in_one_only_and_throttling_are_told(profile: Callable[..., Profile]) -> None:
+    after = profile(1.0)
+    after.watched = Watched("unknown", [], ["the processor is hot"], [])
+    text = str(Comparison(("before", "after"), (profile(1.0, 1.0), after)))
+    assert "\nafter (THROTTLED)\n" in text
+    assert "not in after: b fp32, 1 thread, greedy" in text
+    assert "not in before" not in text
 
 
 def test_other_ink_is_refused(profile: Callable[..., Profile]) -> None:

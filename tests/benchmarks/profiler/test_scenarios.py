@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from inktex.benchmarks.formulas import Formula
+from inktex.benchmarks.profiler import offline
 from inktex.benchmarks.profiler.bundle_contender import BundleContender, Choice, choices
 from inktex.benchmarks.profiler.contender import Configuration
 from inktex.benchmarks.profiler.live_ink import measure_live_ink
@@ -56,6 +59,26 @@ def test_offline_counts_formulas_and_joules(
         assert each.joules["made up"].value == pytest.approx(2.5)
     assert idle_watts(watch, 0.01)["made up"] == pytest.approx(1000)
     assert idle_watts(Watch(root=tmp_path)) == {}
+
+
+def test_offline_no_worker_waits_for_the_end_of_a_round(
+    contenders: list[BundleContender], tmp_path: Path
+) -> None:
+    later = Event()
+    slow, quick = count(1), count(1)
+    waited: list[bool] = []
+
+    def read(formula: Formula) -> None:
+        if formula.name == "quick" and next(quick) == 2:
+            later.set()
+        elif formula.name == "slow" and next(slow) == 1:
+            waited.append(later.wait(10))  # for the next round
+
+    work = offline._Work(contenders[0], 2, read)
+    both = [Formula(name, [[[0, 0], [1, 1]]]) for name in ("slow", "quick")]
+    work.run(both, 0.2, Watch(root=tmp_path))
+    assert waited == [True]
+    assert work.counts[0] % 2 == 0
 
 
 def test_batches_hold_every_image(

@@ -61,3 +61,34 @@ def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
 def test_the_mode_of_a_jetson(tmp_path: Path) -> None:
     put(tmp_path / "var/lib/nvpmodel/status", "pmode:0002")
     assert power_mode(tmp_path) == "nvpmodel pmode:0002"
+
+
+class Faltering:
+    """A source of energy that cannot be read at some looks."""
+
+    name = "rails"
+
+    def __init__(self, *bad: int) -> None:
+        self.bad, self.looks = bad, 0
+
+    def joules(self) -> float:
+        self.looks += 1
+        if self.looks in self.bad:
+            raise OSError(5, "Input/output error")
+        return float(self.looks)
+
+
+def test_energy_that_cannot_be_read_for_a_moment(tmp_path: Path) -> None:
+    watch = Watch([Faltering(2, 3)], root=tmp_path)
+    assert [watch.joules() for _ in range(4)] == [{"rails": 1.0}, {}, {}, {"rails": 4.0}]
+    with watch:
+        pass
+    assert "rails any more" not in watch.watched().blind
+
+
+def test_energy_that_cannot_be_read_any_more(tmp_path: Path) -> None:
+    watch = Watch([Faltering(*range(2, 7))], root=tmp_path)
+    assert [watch.joules() for _ in range(8)] == [{"rails": 1.0}, *[{}] * 7]
+    with watch:
+        pass
+    assert "rails any more" in watch.watched().blind
