@@ -10,6 +10,8 @@ import click
 from . import options
 
 _PATH = click.Path(path_type=Path)
+_COUNT = click.IntRange(min=1)
+_SEED = click.IntRange(min=0)
 _CALIBRATION = click.option(
     "--calibration",
     required=True,
@@ -60,9 +62,13 @@ _CALIBRATION = click.option(
 @click.option("--checkpoint", type=_PATH, help="What the bundle is of, for executorch and coreml.")
 @click.option("--aware-checkpoint", type=_PATH, help="What --aware is of, likewise.")
 @click.option("--samples", default=256, show_default=True, help="Formulas to calibrate with.")
-@click.option("--seed", default=1, show_default=True, help="Of their choice.")
-@click.option("--timed", default=100, show_default=True, help="Formulas that times are taken of.")
-@click.option("--forced", default=64, show_default=True, help="As of `inktex quantize`.")
+@click.option("--seed", type=_SEED, default=1, show_default=True, help="Of their choice.")
+@click.option(
+    "--timed", type=_COUNT, default=100, show_default=True, help="Formulas that times are taken of."
+)
+@click.option(
+    "--forced", type=_COUNT, default=64, show_default=True, help="As of `inktex quantize`."
+)
 @options.limit
 def quantization(
     bundle: Path,
@@ -129,6 +135,12 @@ def quantization(
         "measured": [timed, forced],
         "machine": [facts[name] for name in ("cpu", "processors", "onnxruntime")],
     }
+    record = Record(output / "state.json", question)
+    if record.others:
+        raise DataError(
+            f"{output}: expected rows of the same bundle, sets, calibration, formulas and machine, "
+            f"found {record.others} findings of others; name another folder with -o"
+        )
     output.mkdir(parents=True, exist_ok=True)
     sources: dict[tuple[str, bool], QuantizationSource] = {}
 
@@ -149,7 +161,7 @@ def quantization(
         source,
         {name: Trials(opened, each, forced) for name, each in expressions.items()},
         [formula_of(each) for each in spread(validation, timed)],
-        Record(output / "state.json", question),
+        record,
         max_drop or 0.0,
         trained,
         f"{facts['date'][:10]}, commit {facts['commit'] or 'unknown'}",
@@ -181,7 +193,9 @@ def quantization(
     metavar="LIST",
     help="Formulas to calibrate with.",
 )
-@click.option("--seeds", default=3, show_default=True, help="Draws of each number of formulas.")
+@click.option(
+    "--seeds", type=_COUNT, default=3, show_default=True, help="Draws of each number of formulas."
+)
 @click.option("--methods", callback=options.names, default="mse", show_default=True, metavar="LIST")
 @click.option("--target", default="onnx", show_default=True, metavar="NAME")
 @options.limit

@@ -170,7 +170,8 @@ class Studying:
             for test in self.tests:
                 path = self._score(part, test)
                 command = ["evaluate", str(self.last(part)), str(test), "--json"]
-                if not path.exists() and not self._called(part.name, command, path):
+                fresh = path.exists() and _time(path) >= _time(self.last(part))
+                if not fresh and not self._called(part.name, command, path):
                     return f"cannot be evaluated on {test}, see {self._log(part.name)}"
         return ""
 
@@ -191,6 +192,7 @@ class Studying:
         last = self.last(part)
         if last.exists():
             loaded = Checkpoint.load(last) if arm else PretrainedEncoder.load(last)
+            _check_same(loaded.recipe, part, self.study.settings, last)
             if budget.share(loaded.progress, steps_per_epoch=1) >= 1:
                 return []
             return [*command, "--resume", str(last)]
@@ -273,3 +275,22 @@ class Studying:
         if done.returncode == 0 and output is not None:
             output.write_bytes(done.stdout)
         return done.returncode == 0
+
+
+def _time(path: Path) -> int:
+    """When a file was written, in nanoseconds."""
+    return path.stat().st_mtime_ns
+
+
+def _check_same(
+    recipe: Any, part: Pretraining | Arm, common: Mapping[str, str], last: Path
+) -> None:
+    """Raise DataError where a training that is there is not that of a part: its recipe, or one of
+    its settings, is another."""
+    asked = {**common, **part.settings}
+    asked = {name: value for name, value in asked.items() if value != "auto"}  # since it was chosen
+    if recipe.name != part.recipe or recipe.override(asked) != recipe:
+        raise DataError(
+            f"{last}: expected a training as {part.name!r} of the study has it, found one with "
+            "another recipe or other settings; name another folder with -o"
+        )

@@ -17,7 +17,9 @@ def check_writable(path: Path, option: str) -> None:
         option: what named the file, for the message.
     """
     if not path.parent.is_dir():
-        raise DataError(f"{option}: expected an existing folder, found none at {path.parent}")
+        raise DataError(
+            f"{option}: expected a file in an existing folder, found none at {path.parent}"
+        )
     if path.is_dir():
         raise DataError(f"{option}: expected a file, found the folder {path}; name a file in it")
     if not os.access(path.parent, os.W_OK):

@@ -18,7 +18,7 @@ from ..training.objectives import AlignedCrossEntropy
 from ..training.preprocessing import PADDING_PX, preprocessing
 from .golden import golden_arrays
 from .graphs import InkedEncoderGraph, StepGraph, TreeGraph
-from .targets import GraphSource, example_inputs, variants_for
+from .targets import GraphSource, check_targets, example_inputs, variants_for
 from .to_onnx import to_onnx
 
 WEIGHTS_LICENCE = "CC BY-NC-SA 3.0, non-commercial (trained on CROHME)"
@@ -44,7 +44,8 @@ def export_bundle(
             it does to accuracy is for validation to tell.
         rescore: rank the hypotheses of a beam by both directions of writing.
         origin: of the bundle that the weights were taken out of: where they came from is told as
-            there, and how sure a reading may be, too, unless it is read differently.
+            there, and how sure a reading may be, too, unless it is read differently or the weights
+            are the mean of several.
 
     Raises:
         ExportError: a graph came out with another interface, there is no such target, or the
@@ -53,6 +54,7 @@ def export_bundle(
         BundleError: there is something other than a bundle at `path`, or it cannot be written to.
     """
     check_replaceable(path)
+    check_targets(targets)
     if rescore and not isinstance(checkpoint.recipe.objective, AlignedCrossEntropy):
         raise ExportError(
             "rescore: expected a decoder that was trained in both directions, as that of `edge` "
@@ -76,9 +78,10 @@ def export_bundle(
     )
     decoding = Decoding(network.max_length, beams, rescore=rescore)
     confidence = beam_confidence = None
+    mean_of = checkpoint.provenance.get("averaged")
     if origin is not None:
         decoding = replace(decoding, length_penalty=origin.decoding.length_penalty)
-        if prepared == origin.preprocessing:
+        if prepared == origin.preprocessing and not mean_of:
             confidence = origin.confidence
             beam_confidence = origin.beam_confidence if rescore == origin.decoding.rescore else None
     manifest = Manifest(
@@ -87,7 +90,9 @@ def export_bundle(
         preprocessing=prepared,
         decoding=decoding,
         variants=variants,
-        provenance=_provenance(checkpoint) if origin is None else _provenance_again(origin),
+        provenance=_provenance(checkpoint)
+        if origin is None
+        else _provenance_again(origin, mean_of),
         licence=licence,
         golden="golden.npz",
         confidence=confidence,
@@ -106,9 +111,16 @@ def _versions() -> dict[str, Any]:
     return {"inktex": importlib.metadata.version("inktex"), "torch": torch.__version__}
 
 
-def _provenance_again(origin: Manifest) -> dict[str, Any]:
-    """That of the bundle, by these versions; what was quantised is in the weights only."""
+def _provenance_again(origin: Manifest, mean_of: Any = None) -> dict[str, Any]:
+    """That of the bundle, by these versions; what was quantised is in the weights only.
+
+    Args:
+        mean_of: where the other weights came from, of an average.
+    """
     told = {name: each for name, each in origin.provenance.items() if name != "quantization"}
+    if mean_of:
+        data: Any = told.get("data", {})
+        told["data"] = {**data, "averaged": mean_of}
     precisions = [each.precision for each in origin.variants]
     return {**told, **_versions(), "exported_from": {"precisions": precisions}}
 

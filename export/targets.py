@@ -220,6 +220,15 @@ TARGETS: dict[str, Callable[[GraphSource], tuple[Variant, Files]]] = {
 }
 
 
+def check_targets(names: Sequence[str]) -> None:
+    """Raise ExportError where there is no such target, or none is named."""
+    unknown = [name for name in names if name not in TARGETS]
+    if unknown or not names:
+        raise ExportError(
+            f"expected targets out of {', '.join(TARGETS)}, found {', '.join(unknown) or 'none'}"
+        )
+
+
 def variants_for(
     names: Sequence[str], source: GraphSource
 ) -> tuple[tuple[Variant, ...], dict[str, bytes]]:
@@ -229,11 +238,7 @@ def variants_for(
         ExportError: there is no such target, or it cannot take the graphs.
         RuntimeUnavailable: what a target needs to be made is not installed.
     """
-    unknown = [name for name in names if name not in TARGETS]
-    if unknown or not names:
-        raise ExportError(
-            f"expected targets out of {', '.join(TARGETS)}, found {', '.join(unknown) or 'none'}"
-        )
+    check_targets(names)
     variants: list[Variant] = []
     files: Files = {}
     for name in dict.fromkeys(names):

@@ -47,7 +47,10 @@ _COUNT = click.IntRange(min=1)
     help="An ink set with captions.  [default: held out of --calibration as in training]",
 )
 @click.option("--samples", default=256, show_default=True, help="Formulas to calibrate with.")
-@click.option("--seed", default=1, show_default=True, help="Of the choice of formulas.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True,
+    help="Of the choice of formulas.",
+)  # fmt: skip
 @click.option(
     "--method",
     type=click.Choice(["mse", "minmax", "percentile", "entropy"]),
@@ -120,7 +123,7 @@ def quantize(
         validating,
         checkpoint=Checkpoint.load(checkpoint) if checkpoint else None,
         keep_fp32=not only,
-        state=output.with_name(output.name + ".quantizing"),
+        state=output.parent / f"{output.name or output.absolute().name}.quantizing",
         say=say,
     )
     for name, record in result.manifest.files.items():

@@ -20,17 +20,23 @@ class Record:
         path: None keeps them in memory alone.
         question: all that the findings depend on, free JSON; a file of another question is begun
             anew.
+
+    Attributes:
+        others: how many findings of another question the file holds, which would be lost.
     """
 
     def __init__(self, path: Path | None, question: Mapping[str, Any]) -> None:
         self.path = path
         self._asked = sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
         self._found: dict[str, Any] = {}
+        self.others = 0
         if path is not None and path.is_file():
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))
                 if content["question"] == self._asked:
                     self._found = dict(content["found"])
+                else:
+                    self.others = len(content["found"])
             except (OSError, ValueError, TypeError, KeyError):
                 pass  # cut off, or of something else: it is measured again
 

@@ -136,7 +136,7 @@ def calibration_images(
     if min(samples, len(expressions)) < MIN_SAMPLES:
         raise QuantizationError(
             f"expected at least {MIN_SAMPLES} formulas to calibrate with, found "
-            f"{min(samples, len(expressions))}; give more ink"
+            f"{min(samples, len(expressions))}; give more ink, or ask for more --samples"
         )
     rng = np.random.default_rng(seed)
     drawn = rng.choice(len(expressions), min(samples, len(expressions)), replace=False)

@@ -88,6 +88,11 @@ def read_caption_table(
                 f"{path}:{number}: expected a name in column {image + 1} and a caption in column "
                 f"{caption + 1}, found {row!r:.80}"
             )
+        if any(map(str.strip, row[len(first) :])):
+            raise DataError(
+                f"{path}:{number}: expected {len(first)} cells as in the first row, found "
+                f"{len(row)}; put a caption with commas in quotes, or tabs between the cells"
+            )
         identifier, text = identifier_of(row[image]), row[caption].strip()
         if texts.setdefault(identifier, text) != text:
             ambiguous.add(identifier)
@@ -104,7 +109,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
             reader = (
                 csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
                 if tabs
-                else csv.reader(file)
+                else csv.reader(file, strict=True)
             )
             rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except OSError as error:
@@ -112,8 +117,13 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
             f"expected captions at {path}, found nothing that can be read ({error.strerror}); "
             "check the path"
         ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected text in UTF-8, found another thing ({error})") from error
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: expected cells whose quotes stand in pairs, found others ({error}); double a "
+            "quote in a quoted cell, or put tabs between the cells"
+        ) from error
     if not rows:
         raise DataError(f"{path}: expected rows of name and caption, found none")
     if len(rows[0][1]) < 2:
@@ -143,7 +153,8 @@ def _column(
 
 
 def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
-    """Captions by identifier, as published: what stands between spaces is a token.
+    """Captions by identifier, as published, where what stands between spaces is a token; what is
+    not written so is brought to the convention.
 
     Raises:
         DataError: as `read_caption_table`, or a name has two captions that differ.
@@ -152,7 +163,17 @@ def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
     if table.ambiguous:
         name = min(table.ambiguous)
         raise DataError(f"{path}: expected one caption of {name}, found two that differ")
-    return {identifier: tuple(text.split()) for identifier, text in table.texts.items()}
+    return {identifier: _published(text) for identifier, text in table.texts.items()}
+
+
+def _published(text: str) -> tuple[str, ...]:
+    tokens = tuple(text.split())
+    if all(map(is_known, tokens)):
+        return tokens
+    try:
+        return caption_tokens(text)
+    except Skip:
+        return tokens  # as it stands, it is nothing that could be read
 
 
 def caption_tokens(text: str, vocabulary: Vocabulary | None = None) -> tuple[str, ...]:

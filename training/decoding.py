@@ -79,12 +79,17 @@ def caption_loss(
     """Cross-entropy of the next token, left to right after the right ones, in nats: the mean over
     all tokens and `<eos>`. It tells trainings apart long before they read a formula.
 
-    Formulas with a token that is not in the vocabulary are left out; NaN where none is left.
+    Formulas with a token that is not in the vocabulary, or too many, are left out; NaN where none
+    is left.
     """
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
-    known = [each for each in expressions if vocabulary.index.keys() >= set(each.caption)]
+    known = [
+        each
+        for each in expressions
+        if vocabulary.index.keys() >= set(each.caption) and len(each.caption) < network.max_length
+    ]
     total, count = 0.0, 0
     for _, batch in evaluation_batches(known, vocabulary, batch_size, max_pixels, rendering):
         tokens = int((batch.targets[:, 0] != vocabulary.pad).sum())

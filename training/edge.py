@@ -49,6 +49,11 @@ class EdgeModel:
     drop_path: float = 0.05
 
     def __post_init__(self) -> None:
+        if self.layers < 1 or not 0 <= self.dropout < 1 or not 0 <= self.drop_path < 1:
+            raise DataError(
+                "expected 1 layer or more, and dropout and drop_path from 0 to below 1, found "
+                f"{self.layers} layers, {self.dropout} and {self.drop_path}"
+            )
         if self.heads < 1 or self.features % self.heads or self.features % 4:
             raise DataError(
                 f"features must be a multiple of heads and of 4, found {self.features} features "

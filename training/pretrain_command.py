@@ -59,6 +59,7 @@ def pretrain(
     from .pretraining import pretrain as run
     from .pretraining_recipe import pretraining
     from .recipes import named
+    from .resumption import check_free
     from .split import some_of, split_expressions
 
     amount = Budget.parse(budget)
@@ -71,11 +72,7 @@ def pretrain(
     chosen = start.recipe if start else pretraining(named(recipe)).override(settings)
     folder = output or (resume.parent if resume else Path("runs/pretrained"))
     path = folder / FILE
-    if start is None and path.exists():
-        raise DataError(
-            f"{folder} holds a pre-trained encoder already; name another folder with -o, or go on "
-            f"with --resume {path}"
-        )
+    check_free(path, resume, "a pre-trained encoder")
     training, validation = split_expressions(
         load_inkset(source), chosen.validation_share, chosen.split_seed
     )

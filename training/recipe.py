@@ -84,6 +84,11 @@ class Optimisation:
                 f"batch_size and accumulate must be 1 or more, found {self.batch_size} and "
                 f"{self.accumulate}"
             )
+        if self.gradient_clip <= 0 or self.max_pixels < 1 or not 0 <= self.ema_decay < 1:
+            raise DataError(
+                "expected a gradient_clip above 0, max_pixels of 1 or more and an ema_decay from 0 "
+                f"to below 1, found {self.gradient_clip}, {self.max_pixels} and {self.ema_decay}"
+            )
         if self.quantization_aware and self.freeze_encoder:
             raise DataError(
                 "expected an encoder that learns to be quantised, found a frozen one; leave "
@@ -118,6 +123,17 @@ class Recipe:
     validation_share: float = 0.05
     split_seed: int = 1
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.validation_share < 1:
+            raise DataError(
+                f"validation_share must be from 0 to below 1, found {self.validation_share}"
+            )
+        for name in ("split_seed", "seed"):
+            if not 0 <= getattr(self, name) < 2**32:
+                raise DataError(
+                    f"{name} must be from 0 to below 2**32, found {getattr(self, name)}"
+                )
 
     def build(self, vocabulary: Vocabulary) -> Recognizer:
         """The network with fresh weights, for what its rendering shows; seed torch before to

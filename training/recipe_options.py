@@ -13,12 +13,18 @@ def pairs(texts: Sequence[str]) -> dict[str, str]:
     """("seed=2", "model.heads=4") -> {"seed": "2", "model.heads": "4"}
 
     Raises:
-        DataError: there is no "=" in one of them.
+        DataError: there is no "=" in one of them, or it would rename the recipe, whose name tells
+            what it is made by.
     """
     parts = [text.partition("=") for text in texts]
     for name, equals, _ in parts:
         if not equals:
             raise DataError(f"--set: expected NAME=VALUE, found {name!r}")
+        if name == "name":
+            raise DataError(
+                "--set name: expected a setting, found the name of a recipe; choose one "
+                "with --recipe"
+            )
     return {name: value for name, _, value in parts}
 
 

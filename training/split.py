@@ -10,13 +10,16 @@ import numpy as np
 
 from .inkset import Expression
 
+_MOST = 2.0  # times the wanted share
+
 
 def split_expressions(
     expressions: Sequence[Expression], validation_share: float, seed: int
 ) -> tuple[list[Expression], list[Expression]]:
     """(train, validation), deterministic.
 
-    Writers are drawn until theirs is the wanted share; of the expressions that name no writer the
+    Writers are drawn until theirs is the wanted share, but none who would make it more than twice
+    that; of the expressions that name no writer, and of all where every writer is too large, the
     same share is drawn by label. An expression of the validation side whose label also stands on
     the training side would be known by heart, and goes to neither.
 
@@ -32,14 +35,18 @@ def split_expressions(
     for writer in rng.permutation(sorted(writers)).tolist():
         if drawn >= validation_share * named:
             break
-        held_out.add(writer)
-        drawn += writers[writer]
-    labels = sorted({each.caption for each in expressions if not each.writer})
+        if drawn + writers[writer] <= max(_MOST * validation_share * named, 1):
+            held_out.add(writer)
+            drawn += writers[writer]
+    by_writer = bool(held_out)
+    labels = sorted({each.caption for each in expressions if not (each.writer and by_writer)})
     chosen = rng.random(len(labels)) < validation_share
     held_labels = {label for label, hold in zip(labels, chosen, strict=True) if hold}
 
     def held(each: Expression) -> bool:
-        return each.writer in held_out if each.writer else each.caption in held_labels
+        if each.writer and by_writer:
+            return each.writer in held_out
+        return each.caption in held_labels
 
     train = [each for each in expressions if not held(each)]
     known = {each.caption for each in train}

@@ -7,6 +7,7 @@ a token than its name alone (Hinton, Vinyals and Dean, 2015, arXiv:1503.02531).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +44,10 @@ class Teacher:
         Raises:
             CheckpointError: it is of another architecture, or sees or writes something else.
         """
-        network = source.recipe.build(source.vocabulary)
+        longest = recipe.model.max_length  # places are computed, whatever it was trained with
+        model: Any = source.recipe.model
+        model = replace(model, max_length=longest)
+        network = model.build(source.vocabulary, source.recipe.rendering.channels)
         if not isinstance(network, TransformerRecognizer):
             raise CheckpointError(
                 "--teacher: expected a transformer recognizer (edge, mask_and_match), found one of "

@@ -94,6 +94,7 @@ def train(
     from .checkpoint import Checkpoint
     from .inkset import load_inkset
     from .processes import say
+    from .resumption import check_free
     from .split import some_of, split_expressions
     from .trainer import train as run
     from .vocabulary_file import read_vocabulary
@@ -137,12 +138,8 @@ def train(
     training, validation = split_expressions(
         load_inkset(data), chosen.validation_share, chosen.split_seed
     )
-    folder = output or Path("runs") / chosen.name
-    if start is None and (folder / LAST).exists():
-        raise DataError(
-            f"{folder} holds a training already; name another folder with -o, or go on with "
-            f"--resume {folder / LAST}"
-        )
+    folder = output or (resume.parent if resume else Path("runs") / chosen.name)
+    check_free(folder / LAST, resume)
     training = some_of(training, share, chosen.split_seed)
     say(f"{len(training)} expressions to train on, {len(validation)} to validate on")
     last = run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,7 +99,7 @@ def train(
             provenance[role] = {"recipe": given.recipe.name, **given.provenance}
         elif resume and role in resume.provenance:
             provenance[role] = resume.provenance[role]
-    _check_taught(recipe, teacher, provenance)
+    _check_taught(recipe, teacher, provenance, resume)
     if resume:
         resume.check_resumable()
         if not changed_data:
@@ -132,7 +133,13 @@ def train(
         _check_unfinished(resume, budget, steps_per_epoch, watch)
     module = TrainingModule(recipe, vocabulary, taught)
     _warm(module, recipe, vocabulary, stream, source, encoder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: expected a folder to write to, found none that can be made "
+            f"({error.strerror}); name another with -o"
+        ) from error
     say(f"{_step_size(settings, processes)}; {settings.precision}")
     with _quiet_lightning(), Interruption() as interruption:
         callback = BudgetCallback(
@@ -218,7 +225,12 @@ def _vocabulary(
     return grown(source.vocabulary, captions) if source else Vocabulary.from_captions(captions)
 
 
-def _check_taught(recipe: Recipe, teacher: Source | None, provenance: Mapping[str, Any]) -> None:
+def _check_taught(
+    recipe: Recipe,
+    teacher: Source | None,
+    provenance: Mapping[str, Any],
+    resume: Checkpoint | None,
+) -> None:
     if not teacher:
         if "teacher" in provenance:
             raise CheckpointError(
@@ -226,6 +238,11 @@ def _check_taught(recipe: Recipe, teacher: Source | None, provenance: Mapping[st
                 f"{provenance['teacher'].get('recipe')!r}, found none; name it with --teacher"
             )
         return
+    if resume and resume.provenance.get("teacher") != json.loads(json.dumps(provenance["teacher"])):
+        raise CheckpointError(
+            "--teacher: expected the one that the training to resume has learnt from, found "
+            "another; name that, or begin a new training with --from"
+        )
     if not isinstance(recipe.objective, AlignedCrossEntropy):
         raise CheckpointError(
             f"--teacher: expected a recipe that can learn from one (edge), found {recipe.name!r}"

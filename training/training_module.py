@@ -15,6 +15,7 @@ from .batches import Batch
 from .fake_quantization import make_quantization_aware
 from .optimisation import MovingAverage, optimizer_of
 from .recipe import Recipe
+from .self_attention_network import SelfAttentionNetwork
 from .stream import TrainingStream
 from .teacher import Teacher
 
@@ -83,6 +84,10 @@ class TrainingModule(lightning.LightningModule):
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.settings.freeze_encoder:
             self.network.get_submodule("encoder").requires_grad_(False)
+        for module in self.network.modules():
+            if isinstance(module, SelfAttentionNetwork):
+                # only pre-training hides cells; processes wait for the gradient of all that is left
+                module.mask_token.requires_grad_(False)
         if self.settings.quantization_aware:
             make_quantization_aware(self.network)
         self.average = MovingAverage(self.network, self.settings.ema_decay)

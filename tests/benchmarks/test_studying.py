@@ -27,7 +27,11 @@ def test_it_goes_on_where_it_was_left(tmp_path: Path) -> None:
     assert command[:6] == ["train", "x.inkset", "--budget", "10steps", "-o", place]
     assert command[-6:] == ["--share", "0.25", "--recipe", "edge", "--set", "seed=2"]
     (tmp_path / "one-two").mkdir()
-    left = synthetic.checkpoint()
+    other = synthetic.checkpoint()
+    other.save(studying.last(arm))
+    with pytest.raises(DataError, match="expected a training as 'one / two' of the study has it"):
+        studying.command(arm)
+    left = replace(other, recipe=replace(other.recipe, seed=2))
     left.save(studying.last(arm))
     resumed = studying.command(arm)
     assert resumed[-2:] == ["--resume", str(studying.last(arm))]

@@ -121,6 +121,13 @@ def test_a_bundle_is_exported_again_for_other_runtimes(
     before, after = (load_source(each).tensors for each in (shipped.path, path))
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor)
+    mean = tmp_path / "mean"
+    result = inktex("export", path, "-o", mean, "--average", shipped.path)
+    assert result.exit_code == 0, result.output
+    averaged = Bundle.open(mean).manifest
+    assert averaged.confidence is None  # it was calibrated with other weights
+    [other] = averaged.provenance["data"]["averaged"]
+    assert other["data"] == manifest.provenance["data"]
     result = inktex("export", path, "-o", path, "--padding", "4", "--beams", "2")
     assert result.exit_code == 0, result.output
     manifest = Bundle.open(path).manifest

@@ -29,7 +29,8 @@ def test_a_finding_is_measured_once(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         again.get("x", lambda: str(1 // 0), lambda found: found != "anew")
     assert again.those("x") == [2]  # what no longer holds is no finding
-    assert Record(path, {"bundle": "b"}).count == 0
+    other = Record(path, {"bundle": "b"})
+    assert (other.count, other.others, again.others) == (0, 3, 0)
     again.remove()
     assert not path.exists()
 

@@ -83,6 +83,8 @@ def test_a_name_that_stands_twice_is_ambiguous_only_where_the_captions_differ(
         (b"0 60ee748793 basic\n", r"of im2latex take the CSV \(formula,image\)"),
         (b"x ^ { 2 }\n", r"found 'x \^ \{ 2 \}'"),
         (b"a\tx\n\xff\xfe\0\0", "expected text in UTF-8"),
+        (b"image,formula\na,f(x,y)\n", r"captions\.tsv:2: expected 2 cells .* found 3; put a"),
+        (b'a.png,"x\nb.png,y\n', "whose quotes stand in pairs"),
     ],
 )
 def test_what_is_no_table_says_why(tmp_path: Path, content: bytes, told: str) -> None:
@@ -96,6 +98,16 @@ def test_what_is_no_table_says_why(tmp_path: Path, content: bytes, told: str) ->
 def test_a_table_that_is_missing_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected captions at .*none\.tsv, found nothing"):
         read_caption_table(tmp_path / "none.tsv")
+
+
+def test_captions_as_people_write_them_are_brought_to_the_convention(tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    path.write_text('a.png,"\\sqrt{x^2,y}",\nb,x ^ { 2 }\nc,one of these\n')
+    assert read_captions(path) == {
+        "a": ("\\sqrt", "{", "x", "^", "{", "2", "}", ",", "y", "}"),
+        "b": ("x", "^", "{", "2", "}"),
+        "c": caption_tokens("one of these"),
+    }
 
 
 def test_captions_as_published_are_split_at_spaces(tmp_path: Path) -> None:

@@ -144,4 +144,7 @@ def test_the_loss_of_captions_is_that_of_the_objective() -> None:
     strange = replace(made[0], identifier="strange", caption=("\\Pi",), ink=((),))
     assert caption_loss(net, [*made, strange], words, batch_size=2) == pytest.approx(found)
     assert np.isnan(caption_loss(net, [strange], words))
+    long = made[0].caption[:1] * net.max_length
+    endless = replace(made[0], caption=long, ink=((),) * len(long))
+    assert caption_loss(net, [*made, endless], words, batch_size=2) == pytest.approx(found)
     assert len(greedy_captions(net, [strange, *made], words)) == 6

@@ -12,8 +12,9 @@ from inktex.core.preparation import prepare_image
 from inktex.export.checkpoint_bundle import export_bundle
 from inktex.export.graphs import EncoderGraph, StepGraph, read_greedily
 from inktex.runtimes import load
-from inktex.training.batches import Batch, collate, draw
+from inktex.training.batches import Batch, collate, collate_compact, draw
 from inktex.training.recipes import named, recipe_from_dict
+from inktex.training.training_module import TrainingModule
 from inktex.training.transformer_recognizer import TransformerRecognizer
 
 from . import tiny_pretraining
@@ -43,6 +44,20 @@ def test_the_recipe_is_known_by_name_and_as_json() -> None:
 def test_a_width_that_cannot_be_split_is_refused() -> None:
     with pytest.raises(DataError, match="multiple of heads and of 4, found 16 features and 3"):
         tiny_pretraining.fine_tuning({"model.heads": "3"})
+
+
+def test_all_that_is_trained_has_a_gradient() -> None:
+    """Processes that train together wait for each of them."""
+    module = TrainingModule(tiny_pretraining.fine_tuning(), vocabulary())
+    some = expressions(5)
+    drawn = [draw(each, scale=1.5) for each in some]
+    module.training_step((0, collate_compact(some, drawn, vocabulary()))).backward()
+    without = [
+        name
+        for name, parameter in module.network.named_parameters()
+        if parameter.requires_grad and parameter.grad is None
+    ]
+    assert without == []
 
 
 @pytest.mark.parametrize("coverage", ["true", "false"])

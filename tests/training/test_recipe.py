@@ -112,6 +112,15 @@ def test_values_are_replaced_with_their_type() -> None:
         ("augmentation.pen", '["thin", "thick"]', "expected a value like"),
         ("model.features", "250", "multiple of heads and of 4"),
         ("model.heads", "0", "multiple of heads"),
+        ("model.layers", "0", "1 layer or more"),
+        ("model.dropout", "2", "from 0 to below 1"),
+        ("augmentation.scale", "-1", "scale must be 0 or more"),
+        ("optimisation.ema_decay", "2", "from 0 to below 1"),
+        ("optimisation.gradient_clip", "0", "gradient_clip above 0"),
+        ("optimisation.max_pixels", "0", "1 or more"),
+        ("validation_share", "2", "from 0 to below 1"),
+        ("seed", "-1", "seed must be from 0"),
+        ("split_seed", "-1", "split_seed must be from 0"),
     ],
 )
 def test_a_bad_setting_says_what_was_expected(name: str, value: str, told: str) -> None:

@@ -50,6 +50,20 @@ def test_no_writer_and_no_label_stands_on_both_sides(share: float, seed: int) ->
     assert {each.writer for each in validation} > {""}  # both kinds are drawn from
 
 
+@pytest.mark.parametrize("seed", range(1, 7))
+@pytest.mark.parametrize("sizes", [(200,), (180, 20), (100, 60, 40), (190, 10, 10)])
+def test_few_writers_leave_most_to_train_on(sizes: tuple[int, ...], seed: int) -> None:
+    everything = [
+        expression(f"w{writer}-{number}", f"w{writer}", f"x {writer} {number}")
+        for writer, size in enumerate(sizes)
+        for number in range(size)
+    ]
+    train, validation = split_expressions(everything, 0.05, seed)
+    assert 1 <= len(validation) <= 0.1 * len(everything)
+    assert len(train) >= 0.9 * len(everything)
+    assert not {each.caption for each in train} & {each.caption for each in validation}
+
+
 def test_the_split_is_the_same_for_a_seed_and_any_order() -> None:
     def names(expressions: list[Expression], seed: int) -> list[set[str]]:
         sides = split_expressions(expressions, 0.1, seed)

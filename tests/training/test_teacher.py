@@ -120,10 +120,24 @@ def test_a_training_goes_on_under_its_teacher_alone(tmp_path: Path) -> None:
     half = train(tmp_path / "run", "3steps", steady, teacher=source())
     with pytest.raises(CheckpointError, match="learnt from, of recipe 'edge', found none; name"):
         train(tmp_path / "run", "6steps", resume=half)
+    other = dataclasses.replace(source(1), provenance={"training": "twice"})
+    alone = train(tmp_path / "alone", "3steps", steady)
+    for before, teacher in ((half, other), (alone, source())):
+        with pytest.raises(CheckpointError, match="has learnt from, found another"):
+            train(tmp_path / "no", "6steps", resume=before, teacher=teacher)
     resumed = train(tmp_path / "run", "6steps", half.recipe, resume=half, teacher=source())
     assert resumed.provenance["teacher"] == half.provenance["teacher"]
     at_once = train(tmp_path / "six", "6steps", steady, teacher=source())
     assert_same(resumed.network, at_once.network)
+
+
+def test_a_teacher_reads_captions_longer_than_its_own_training_had() -> None:
+    short = source()
+    model = dataclasses.replace(short.recipe.model, max_length=2)  # type: ignore[type-var]
+    short = dataclasses.replace(short, recipe=dataclasses.replace(short.recipe, model=model))
+    teacher, one = Teacher.of(short, recipe(), vocabulary()), batch()
+    with torch.no_grad():
+        assert torch.allclose(teacher(one), Teacher.of(source(), recipe(), vocabulary())(one))
 
 
 def test_a_teacher_that_cannot_teach_is_refused(tmp_path: Path) -> None:

@@ -49,6 +49,21 @@ def test_a_recognizer_is_trained_resumed_and_evaluated(inkset: Path, tmp_path: P
     result = inktex(*train, "--budget", "9steps", "--resume", last, "--recipe", "abm")
     assert result.exit_code == 2
     assert "checkpoint of recipe 'abm', found one of recipe 'edge'" in result.output
+    before = last.read_bytes()
+    kept = tmp_path / "kept" / "last.safetensors"
+    kept.parent.mkdir()
+    kept.write_bytes(before)
+    result = inktex(*train, "--budget", "9steps", "--resume", kept)
+    assert (result.exit_code, "holds a training already" in result.output) == (2, True)
+    assert last.read_bytes() == before
+    alone = ("train", inkset, "--accelerator", "cpu")
+    result = inktex(*alone, "--budget", "4steps", "--resume", kept)
+    assert result.exit_code == 0, result.output
+    assert Checkpoint.load(kept).progress.steps == 4  # where it was, without -o
+    result = inktex(*alone, "--budget", "1steps", "-o", inkset / "below", *SETTINGS)
+    assert (result.exit_code, "expected a folder to write to" in result.output) == (2, True)
+    result = inktex(*alone, "--budget", "1steps", "--set", "name=mine")
+    assert (result.exit_code, "choose one with --recipe" in result.output) == (2, True)
     other = tmp_path / "other.inkset"
     save_inkset(other, expressions(19))
     changed = ("train", other, "-o", run, "--budget", "4steps", "--resume", last)
