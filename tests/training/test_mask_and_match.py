@@ -51,7 +51,7 @@ def test_all_that_is_trained_has_a_gradient() -> None:
     module = TrainingModule(tiny_pretraining.fine_tuning(), vocabulary())
     some = expressions(5)
     drawn = [draw(each, scale=1.5) for each in some]
-    module.training_step((0, collate_compact(some, drawn, vocabulary()))).backward()
+    module.training_step((0, collate_compact(some, drawn, vocabulary()))).backward()  # type: ignore[no-untyped-call]
     without = [
         name
         for name, parameter in module.network.named_parameters()
