@@ -99,10 +99,8 @@ def test_an_interrupted_run_is_written_and_marked(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("inktex.benchmarks.profiler.run.measure_live_ink", stop)
-    done = inktex(
-        *("bench", tiny_bundle.path, "--data", files, *QUICK, "--precision", "fp32"),
-        *("--json", tmp_path / "a.json"),
-    )
+    command = ("bench", tiny_bundle.path, "--data", files, *QUICK, "--precision", "fp32")
+    done = inktex(*command, "--json", tmp_path / "a.json")
     assert done.exit_code == 130
     assert "INTERRUPTED" in done.stdout
     content = json.loads((tmp_path / "a.json").read_text())
@@ -112,12 +110,11 @@ def test_an_interrupted_run_is_written_and_marked(
 
     # what is there stays as it is, also where another is stopped
     written = (tmp_path / "a.json").read_bytes()
-    again = ("bench", tiny_bundle.path, "--data", files, *QUICK, "--precision", "fp32")
-    done = inktex(*again, "--json", tmp_path / "a.json")
+    done = inktex(*command, "--json", tmp_path / "a.json")
     assert "a.interrupted.json" in done.stderr
     assert (tmp_path / "a.json").read_bytes() == written
     assert Profile.load(tmp_path / "a.interrupted.json").measurements
-    done = inktex(*again, "--part", "live", "--json", tmp_path / "b.json")
+    done = inktex(*command, "--part", "live", "--json", tmp_path / "b.json")
     assert (done.exit_code, "nothing was measured" in done.stderr) == (130, True)
     assert not (tmp_path / "b.json").exists()
 
