@@ -94,7 +94,7 @@ def bench() -> None:
     help="What else to read the same ink with, in the same turns: edge, coverage, abm or "
     "mask_and_match in eager PyTorch; pair, two ONNX graphs that re-feed their prefix; "
     "rapid_latex_ocr, pix2tex. Keys: from (checkpoint, folder), beam, threads, precision (of a "
-    "pair, to show). May be given several times.",
+    "pair, to show), name (to show). May be given several times.",
 )  # fmt: skip
 @click.option(
     "--random-weights", is_flag=True,
@@ -164,7 +164,7 @@ def run(
     from ..core.bundle import Bundle
     from ..core.replacement import check_writable
     from ..runtimes import DEFAULT_BUNDLE
-    from .peers.naming import peer_of
+    from .peers.naming import peers_of
     from .profiler.page import check_page, write_page
     from .profiler.run import PARTS, Plan, profile_bundle
     from .profiler.single_stream import Effort
@@ -197,7 +197,7 @@ def run(
         parts=PARTS if "all" in parts else parts,
     )
     opened = Bundle.open(bundle or DEFAULT_BUNDLE)
-    others = [peer_of(each, opened, random_weights) for each in peers]
+    others = peers_of(peers, opened, random_weights)
     profile = profile_bundle(opened, plan, environment, others)
     # what took so long is kept first: its reader may have gone away
     if json_file is not None and (file := _place(profile, json_file)) is not None:

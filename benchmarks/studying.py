@@ -81,8 +81,9 @@ class Studying:
         threads: of each.
 
     Raises:
-        DataError: a budget in epochs, which would not be the same for all arms, or two trainings
-            that would share a folder.
+        DataError: a budget in epochs, which would not be the same for all arms, two trainings
+            that would share a folder or two tests that would share a file, or a recipe or setting
+            that there is not, or that holds nothing out to validate on.
     """
 
     def __init__(
@@ -113,6 +114,16 @@ class Studying:
                     f"expected names that differ in letters or digits, found {other!r} and "
                     f"{name!r}, whose trainings would share a folder; rename one"
                 )
+        stems: dict[str, Path] = {}
+        for test in tests:
+            before = stems.setdefault(test.stem, test)
+            if before is not test:
+                raise DataError(
+                    f"expected tests with names of their own, found {before} and {test}, whose "
+                    "scores would share a column; rename one"
+                )
+        for arm in study.arms:
+            _check_recipe(arm, study.settings)
         self.jobs = jobs
         self.environment = {**os.environ}
         if threads:
@@ -280,6 +291,21 @@ class Studying:
 def _time(path: Path) -> int:
     """When a file was written, in nanoseconds."""
     return path.stat().st_mtime_ns
+
+
+def _check_recipe(arm: Arm, common: Mapping[str, str]) -> None:
+    """Raise DataError where an arm cannot be trained, or not be compared with others."""
+    from ..training.recipes import named
+
+    try:
+        recipe = named(arm.recipe).override({**common, **arm.settings})
+    except DataError as error:
+        raise DataError(f"arm {arm.name!r}: {error}") from error
+    if not recipe.validation_share:
+        raise DataError(
+            f"arm {arm.name!r}: expected formulas to validate on, found validation_share 0; hold "
+            "some out"
+        )
 
 
 def _check_same(

@@ -7,6 +7,7 @@ InktexError
  ├─ RuntimeUnavailable    a runtime that is not installed or cannot run here
  ├─ DataError             a data set that cannot be imported or trained on
  ├─ CheckpointError       a checkpoint that cannot be read or resumed from
+ ├─ TrainingError         a training that cannot go on
  ├─ ExportError           a recognizer that cannot be written as graphs
  ├─ ParityError           an exported graph that does not agree with its source
  └─ QuantizationError     a graph that cannot be quantised as asked
@@ -43,6 +44,10 @@ class DataError(InktexError):
 
 class CheckpointError(InktexError):
     """A checkpoint that cannot be read or resumed from."""
+
+
+class TrainingError(InktexError):
+    """A training that cannot go on."""
 
 
 class ExportError(InktexError):

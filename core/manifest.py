@@ -43,6 +43,8 @@ __all__ = [
 FORMAT_VERSION = 1
 """The version of the manifest this code writes, and the latest that it reads."""
 
+_MOST_PENALTY = 10  # of a hypothesis of hundreds of tokens the power is a number still
+
 JsonObject = Mapping[str, object]
 """Free JSON: text, finite numbers, booleans, null, lists and mappings."""
 
@@ -242,8 +244,11 @@ def _decoding_problems(decoding: Decoding) -> Iterable[str]:
     for name in ("max_length", "beams"):
         if getattr(decoding, name) < 1:
             yield f"decoding.{name}: expected 1 or more, found {getattr(decoding, name)}"
-    if not math.isfinite(decoding.length_penalty):
-        yield f"decoding.length_penalty: expected a finite number, found {decoding.length_penalty}"
+    if not 0 <= decoding.length_penalty <= _MOST_PENALTY:
+        yield (
+            f"decoding.length_penalty: expected a number from 0 to {_MOST_PENALTY}, found "
+            f"{decoding.length_penalty}"
+        )
 
 
 def _read_preprocessing(fields: Fields) -> Preprocessing:

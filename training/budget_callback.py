@@ -23,7 +23,7 @@ from .curves import draw_curves
 from .decoding import caption_loss, greedy_captions
 from .inkset import Expression
 from .interruption import Interruption
-from .optimisation import learning_rate
+from .optimisation import check_finite, learning_rate
 from .processes import say
 from .recipe import Recipe
 from .recognizer import Recognizer
@@ -151,9 +151,12 @@ class BudgetCallback(Callback):
         ended = self.share >= 1
         last = ended or self.interrupted
         due = ended or elapsed_s - self.validated > self.watch.every_s
+        told = last or elapsed_s - self.reported > _REPORT_EVERY_S
+        if due or told:
+            check_finite(module.network, self.progress.steps, self.folder / LAST)
         if due and self.validation:
             self.validate(trainer, module)
-        elif last or elapsed_s - self.reported > _REPORT_EVERY_S:
+        elif told:
             self.report(trainer, module)
         if due and not self.validation:
             self.save(trainer, module)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from ..core.errors import TrainingError
 from .recipe import Optimisation
 
 
@@ -47,6 +49,27 @@ def optimizer_of(network: nn.Module, settings: Optimisation) -> torch.optim.Opti
     if settings.optimizer == "adam":
         return torch.optim.Adam(groups, lr=rate, fused=fused)
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=fused)
+
+
+def check_finite(network: nn.Module, step: int, last: Path) -> None:
+    """Raise TrainingError where a step has left weights that are no numbers.
+
+    Asked before anything is written, so that what was learnt before stays; not at every step, as
+    a processor would wait for its accelerator each time.
+
+    Args:
+        step: made so far.
+        last: the checkpoint to resume from; it need not be there yet.
+    """
+    finite = torch.stack([each.detach().isfinite().all() for each in network.parameters()])
+    if finite.all():
+        return
+    kept = f"{last} is of before it, and stays" if last.is_file() else "nothing was saved before it"
+    raise TrainingError(
+        f"expected weights that are numbers, found others after step {step}: the training has "
+        f"diverged ({kept}); begin it again with a lower --set optimisation.learning_rate, or with "
+        "optimisation.precision=fp32"
+    )
 
 
 class MovingAverage(nn.Module):

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .allocator import restart_keeping_memory
-from .recipe_options import settings_option, share_option
+from .recipe_options import accelerator_option, settings_option, share_option
 
 _PATH = click.Path(path_type=Path)
 
@@ -20,7 +20,7 @@ _PATH = click.Path(path_type=Path)
 @settings_option
 @share_option
 @click.option("--resume", type=_PATH, help="Go on from this file, exactly.")
-@click.option("--accelerator", default="auto", show_default=True, help="cpu, gpu or auto.")
+@accelerator_option
 @click.option("--validate-every", default="5m", show_default=True, help="Time between checks.")
 def pretrain(
     source: Path,

@@ -22,10 +22,11 @@ from .contrastive import ContrastiveTask
 from .inkset import Expression, fingerprint
 from .interruption import Interruption
 from .masking import MaskingTask
-from .optimisation import learning_rate, optimizer_of
+from .optimisation import check_finite, learning_rate, optimizer_of
 from .precision import with_precision
 from .pretrained_encoder import PretrainedEncoder
 from .pretraining_recipe import PretrainingRecipe, Stage
+from .processes import check_accelerator
 from .self_attention_network import AttentiveEncoder
 from .training_module import seed_step
 from .views import View, ViewStream
@@ -71,10 +72,13 @@ def pretrain(
     Raises:
         DataError: there is nothing to train on, it is not what the resumed training saw, a
             setting is for training with labels only, or the log cannot be written.
+        RuntimeUnavailable: there is no GPU, and one is asked for.
         CheckpointError: the resumed training has spent the budget already, or a file cannot be
             written.
+        TrainingError: it has diverged; the file, if any, is of before that.
         KeyboardInterrupt: Ctrl-C, once the file is written.
     """
+    check_accelerator(accelerator, 1)
     if not training:
         raise DataError("expected ink to pre-train on, found none; give more data")
     settings = recipe.optimisation
@@ -216,14 +220,18 @@ class _Run:
             )
             # asked once: a Ctrl-C that comes later finds the next step, not a stop without a file
             ended, stopped = self.share() >= stage.end, interruption.requested
-            if ended or elapsed_s - self.validated > self.validate_every_s:
+            due = ended or elapsed_s - self.validated > self.validate_every_s
+            told = elapsed_s - self.reported > _REPORT_EVERY_S
+            if due or stopped or told:
+                check_finite(task, self.progress.steps, self.folder / FILE)
+            if due:
                 parts = {**_numbers(losses.parts), **self.measure(stage, task)}
                 self.report(stage, optimizer, parts)
                 self.save(stage, task, optimizer, names)
                 self.reported = self.validated = self.stopwatch.read()[0]
             elif stopped:
                 self.save(stage, task, optimizer, names)
-            elif elapsed_s - self.reported > _REPORT_EVERY_S:
+            elif told:
                 self.report(stage, optimizer, _numbers(losses.parts))
                 self.reported = elapsed_s
             if ended or stopped:

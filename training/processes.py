@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
-from ..core.errors import DataError
+from ..core.errors import DataError, RuntimeUnavailable
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,25 @@ class Processes:
                 "here; give every torchrun the same --nproc-per-node"
             )
         return cls(local, total // local)
+
+
+def check_accelerator(accelerator: str, count: int) -> None:
+    """Raise RuntimeUnavailable where fewer GPUs than asked for can train here.
+
+    Args:
+        accelerator: "gpu", "cpu", or "auto", which is a GPU where there is one.
+        count: processes on this machine, each of which takes a GPU of its own.
+    """
+    found = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    if accelerator == "cpu" or (accelerator == "auto" and not found):
+        return
+    if found < count:
+        wanted = "a GPU" if count == 1 else f"{count} GPUs"
+        raise RuntimeUnavailable(
+            f"expected {wanted} that torch {torch.__version__} can use, found {found or 'none'}; "
+            "ask for fewer --devices, take --accelerator cpu, or install the build of torch that "
+            "is made for your GPU"
+        )
 
 
 @rank_zero_only

@@ -38,6 +38,15 @@ settings_option = click.option(
 )
 """Gives a command `settings: dict[str, str]`, as `Recipe.override` takes them."""
 
+accelerator_option = click.option(
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="What trains.",
+)
+"""Gives a command `accelerator: str`."""
+
 share_option = click.option(
     "--share",
     type=click.FloatRange(0, 1, min_open=True),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .allocator import restart_keeping_memory
-from .recipe_options import settings_option, share_option
+from .recipe_options import accelerator_option, settings_option, share_option
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
@@ -45,7 +45,7 @@ _QAT = {"optimisation.learning_rate": "1e-4"}
 @click.option(
     "--devices", type=click.IntRange(min=1), help="Processes on this machine.  [default: 1]"
 )
-@click.option("--accelerator", default="auto", show_default=True, help="cpu, gpu or auto.")
+@accelerator_option
 @click.option(
     "--workers", type=_COUNT, help="Processes that draw.  [default: 0; with a GPU, a core each]"
 )

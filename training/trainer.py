@@ -28,7 +28,7 @@ from .norm_statistics import measure_norms, resize_kernels
 from .objectives import AlignedCrossEntropy
 from .precision import with_precision
 from .pretrained_encoder import load_encoder
-from .processes import Processes, say
+from .processes import Processes, check_accelerator, say
 from .recipe import Optimisation, Recipe
 from .stream import TrainingStream
 from .teacher import Teacher
@@ -82,14 +82,17 @@ def train(
     Raises:
         DataError: there is nothing to train on, a caption is empty or longer than can be written,
             the data is not that of the training to resume, or the log cannot be written.
+        RuntimeUnavailable: there are fewer GPUs than asked for.
         VocabularyError: a caption has a token that is not in the vocabulary.
         CheckpointError: the checkpoint to resume from has nothing left to do, nothing fits of the
             weights to start from, the teacher is none for this recipe, or a checkpoint cannot be
             written.
+        TrainingError: it has diverged; the last checkpoint is of before that.
         KeyboardInterrupt: Ctrl-C, once the checkpoint is written.
     """
     watch = watch or Watch()
     processes = Processes.present(devices)
+    check_accelerator(accelerator, processes.local)
     recipe = with_precision(recipe, accelerator)
     settings = recipe.optimisation
     provenance: dict[str, Any] = _provenance(train_expressions, validation_expressions)

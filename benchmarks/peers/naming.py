@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...core.bundle import Bundle
 from ...core.errors import DataError
-from ..profiler.contender import Contender
+from ..profiler.contender import Configuration, Contender, Reader
 from .eager import COMER, EagerPeer
 from .onnx_pair import OnnxPair
 from .packages import PACKAGES, PackagePeer
@@ -14,7 +16,47 @@ from .packages import PACKAGES, PackagePeer
 RECIPES = ("edge", "coverage", "abm", "mask_and_match")
 """Of `training/recipes.py`, which needs torch."""
 PAIR = "pair"
-_KEYS = ("from", "beam", "threads", "precision")
+_KEYS = ("from", "beam", "threads", "precision", "name")
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A peer under a name that its user has chosen."""
+
+    peer: Contender
+    name: str
+
+    @property
+    def configuration(self) -> Configuration:
+        return replace(self.peer.configuration, system=self.name)
+
+    @property
+    def trained(self) -> bool:
+        return self.peer.trained
+
+    def load(self) -> Reader:
+        return self.peer.load()
+
+
+def peers_of(texts: Sequence[str], bundle: Bundle, random_weights: bool) -> list[Contender]:
+    """The peers as `peer_of` reads them.
+
+    Raises:
+        DataError: as there, or two of them could not be told apart in a report.
+    """
+    made: dict[str, str] = {}
+    peers = []
+    for text in texts:
+        peer = peer_of(text, bundle, random_weights)
+        label = peer.configuration.label
+        if label in made:
+            raise DataError(
+                f"--peer {text}: expected a peer that a report can tell from others, found "
+                f"another {label} (--peer {made[label]}); give one a name, as in name=other"
+            )
+        made[label] = text
+        peers.append(peer)
+    return peers
 
 
 def peer_of(text: str, bundle: Bundle, random_weights: bool) -> Contender:
@@ -22,7 +64,7 @@ def peer_of(text: str, bundle: Bundle, random_weights: bool) -> Contender:
 
     Args:
         text: "abm,beam=10", "mask_and_match,from=last.safetensors", "pair,from=comer,beam=10",
-            "pix2tex", "rapid_latex_ocr,from=models".
+            "pix2tex", "rapid_latex_ocr,from=models", "pair,from=mine,name=mine".
         bundle: it is compared with.
         random_weights: whether a recipe may go without weights, and a pair has none that mean
             anything.
@@ -40,6 +82,16 @@ def peer_of(text: str, bundle: Bundle, random_weights: bool) -> Contender:
                 f"{setting!r}"
             )
         values[key] = value
+    if values.get("name") == "inktex":
+        raise DataError(f"--peer {text}: name: expected another than that of what it is beside")
+    peer = _unnamed(text, name, values, bundle, random_weights)
+    return _Named(peer, values["name"]) if "name" in values else peer
+
+
+def _unnamed(
+    text: str, name: str, values: Mapping[str, str], bundle: Bundle, random_weights: bool
+) -> Contender:
+    """The peer of a name and settings; `text` is both, for messages."""
     numbers = {}
     for key in ("beam", "threads"):
         number = values.get(key, "1")

@@ -12,7 +12,7 @@ from click.testing import Result
 
 from inktex.benchmarks.formulas import Formula
 from inktex.benchmarks.peers.eager import EagerPeer, stepwise
-from inktex.benchmarks.peers.naming import peer_of
+from inktex.benchmarks.peers.naming import peer_of, peers_of
 from inktex.benchmarks.peers.onnx_pair import OnnxPair, PairModel
 from inktex.benchmarks.peers.packages import PackagePeer
 from inktex.benchmarks.peers.pair_export import pair_graphs, write_pair
@@ -156,6 +156,18 @@ def test_peers_by_name(tiny_bundle: Bundle) -> None:
         "comer (prefix re-fed), onnxruntime int8, 1 thread, greedy",
         "pix2tex, PyTorch eager fp32, 1 thread, greedy",
     ]
+
+
+def test_peers_that_a_report_could_not_tell_apart_want_names(tiny_bundle: Bundle) -> None:
+    texts = ["abm,beam=2", "edge", "abm,beam=2,name=other", "abm"]
+    peers = peers_of(texts, tiny_bundle, random_weights=True)
+    assert len({each.configuration.label for each in peers}) == 4
+    assert peers[2].configuration.system == "other"
+    assert (peers[2].trained, peers[2].configuration.beams) == (False, 2)
+    with pytest.raises(DataError, match=r"--peer edge: .*found another edge,.*name=other"):
+        peers_of(["edge", "edge"], tiny_bundle, random_weights=True)
+    with pytest.raises(DataError, match="name: expected another"):
+        peers_of(["edge,name=inktex"], tiny_bundle, random_weights=True)
 
 
 def test_peers_take_part_in_a_run(

@@ -61,6 +61,23 @@ def test_two_trainings_never_share_a_folder(tmp_path: Path) -> None:
         Studying(Study("1h", {}, (), arms), Path("x.inkset"), [], tmp_path)
 
 
+def test_what_could_not_be_compared_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    def studying(arm: Arm, *tests: str) -> Studying:
+        study = Study("1h", {"validation_share": "0.1"}, (), (arm,))
+        return Studying(study, Path("x.inkset"), [Path(each) for each in tests], tmp_path)
+
+    plain = Arm("one", "edge")
+    studying(plain, "a/2014.inkset", "a/2016.inkset")
+    with pytest.raises(DataError, match=r"found a/2014.inkset and b/2014.inkset, whose scores"):
+        studying(plain, "a/2014.inkset", "b/2014.inkset")
+    with pytest.raises(DataError, match=r"arm 'one': .*found validation_share 0"):
+        studying(replace(plain, settings={"validation_share": "0"}))
+    with pytest.raises(DataError, match=r"arm 'one': --set model.depth: expected one of"):
+        studying(replace(plain, settings={"model.depth": "3"}))
+    with pytest.raises(DataError, match=r"arm 'two': .*found 'large'"):
+        studying(Arm("two", "large"))
+
+
 def test_a_row_has_a_cell_for_every_column() -> None:
     score = {"exact": 0.5, "token_error_rate": 0.25}
     outcome = Outcome("a", 10, 20, 1, 90.0, 95.0, 1.25, 12.5, {"2014": score, "2016": score})

@@ -245,6 +245,8 @@ def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
         ("format_version", 0, "format_version: expected 1"),
         ("vocabulary", ["x"], "vocabulary: a vocabulary starts with <pad>"),
         ("decoding.max_length", 0, "decoding.max_length: expected 1 or more, found 0"),
+        ("decoding.length_penalty", -0.5, "length_penalty: expected a number from 0 to 10, found"),
+        ("decoding.length_penalty", 1e300, "length_penalty: expected a number from 0 to 10, found"),
         ("variants", [], "variants: expected at least one"),
         ("variants.0.precision", "fp32", "onnxruntime fp32 appears more than once"),
         ("interface.step.inputs.0.dtype", "object", "tokens: unknown dtype 'object'"),

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from inktex.core.errors import CheckpointError, DataError
+from inktex.core.errors import CheckpointError, DataError, TrainingError
 from inktex.training import budget_callback, trainer
 from inktex.training.budget import Budget
 from inktex.training.budget_callback import BudgetCallback, Watch
@@ -192,6 +192,19 @@ def test_a_full_disk_is_one_error_and_leaves_the_last_checkpoint(
         train(tmp_path, "9steps", watch=dataclasses.replace(OFTEN, keep=0))
     assert Checkpoint.load(tmp_path / "last.safetensors").progress.steps == 2
     assert {each.name for each in tmp_path.iterdir()} == {"last.safetensors", "log.csv"}
+
+
+def test_a_training_that_diverges_is_one_error_and_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = iter([1e-3, 1e-3, float("inf")])
+    monkeypatch.setattr(budget_callback, "learning_rate", lambda share, settings: next(rates))
+    with pytest.raises(TrainingError, match=r"after step 3.*last.safetensors is of before it"):
+        train(tmp_path, "9steps", watch=OFTEN)
+    last = Checkpoint.load(tmp_path / "last.safetensors")
+    assert last.progress.steps == 2
+    assert all(each.isfinite().all() for each in last.network.values())
+    assert [row["step"] for row in read_log(tmp_path / "log.csv")] == [1, 2]
 
 
 def test_without_validation_data_nothing_is_lost(tmp_path: Path) -> None:

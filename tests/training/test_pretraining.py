@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inktex.core.errors import CheckpointError, DataError
+from inktex.core.errors import CheckpointError, DataError, TrainingError
 from inktex.training import pretraining
 from inktex.training.budget import Budget
 from inktex.training.contrastive import ContrastiveTask
@@ -57,6 +57,15 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         return learning_rate(share, settings)
 
     monkeypatch.setattr(pretraining, "learning_rate", pressed)
+
+
+def test_a_pretraining_that_diverges_is_one_error_and_writes_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretraining, "learning_rate", lambda share, settings: float("inf"))
+    with pytest.raises(TrainingError, match=r"after step 1.*nothing was saved before it"):
+        pretrain(tmp_path, "9steps", validate_every_s=0.0)
+    assert not list(tmp_path.iterdir())
 
 
 def assert_same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from inktex.core.errors import DataError
+from inktex.core.errors import DataError, RuntimeUnavailable
 from inktex.training.budget_callback import Watch
 from inktex.training.checkpoint import Checkpoint
-from inktex.training.processes import Processes
+from inktex.training.processes import Processes, check_accelerator
 
 from . import synthetic
 from .tiny_training import train
@@ -43,6 +43,21 @@ def test_torchrun_says_how_many_processes_and_machines_there_are(
     started_by_torchrun(monkeypatch, 4, 6)
     with pytest.raises(DataError, match="found 6 in all and 4 here"):
         Processes.present()
+
+
+def test_gpus_that_are_not_there_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    for accelerator in ("cpu", "auto"):
+        check_accelerator(accelerator, 4)
+    with pytest.raises(RuntimeUnavailable, match=r"expected a GPU that torch .* found none"):
+        check_accelerator("gpu", 1)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    check_accelerator("gpu", 1)
+    check_accelerator("cpu", 2)
+    for accelerator in ("gpu", "auto"):
+        with pytest.raises(RuntimeUnavailable, match=r"expected 2 GPUs .* found 1"):
+            check_accelerator(accelerator, 2)
 
 
 TWO_PROCESSES = """
