@@ -62,6 +62,8 @@ def _arguments(tokens: Sequence[str]) -> list[int]:
             if token == "{":
                 outer.append((awaited, "}"))
                 awaited = 0
+        elif token == "{":  # a group that is no argument: its end closes nothing else
+            outer.append((0, "}"))
         elif outer and token == outer[-1][1]:
             awaited, _ = outer.pop()
         elif token in ("^", "_"):

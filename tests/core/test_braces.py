@@ -31,6 +31,8 @@ def test_the_examples() -> None:
         (r"x _ { \neq }", r"x _ { \neq }"),
         (r"x ^ { \log }", r"x ^ { \log }"),
         ("{ x }", "{ x }"),  # no argument
+        (r"\frac { { a } b } { c }", r"\frac { { a } b } c"),
+        (r"\sqrt [ { 3 } ] { x }", r"\sqrt [ { 3 } ] x"),
     ],
 )
 def test_braces_around_one_symbol_are_spared_and_come_back(caption: str, brief: str) -> None:
