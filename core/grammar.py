@@ -14,6 +14,7 @@ tokens are left, it also keeps out what could no longer be closed in time.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum, auto
 from functools import lru_cache
 from typing import NamedTuple
@@ -206,6 +207,13 @@ class GrammarConstraint:
         """
         following = _follow(state, self._kinds[token])
         return following if following and following.shortest < tokens_left else None
+
+    def accepts(self, caption: Iterable[int]) -> bool:
+        """Whether a search can write these tokens, and `<eos>` after them."""
+        state: GrammarState | None = self.start()
+        for token in caption:
+            state = state and _follow(state, self._kinds[token])
+        return bool(state and _follow(state, Kind.END))
 
     def advance(self, state: GrammarState, token: int) -> GrammarState:
         """The state after one more token.

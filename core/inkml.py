@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
 import numpy as np
@@ -69,8 +70,8 @@ def _decoded(data: bytes) -> str:
 
 def _ink(root: Element, name: str) -> Ink:
     traces = [element for element in root.iter() if _tag(element) == "trace"]
-    x, y = _channels(root)
-    strokes = [_points(trace, x, y) for trace in traces]
+    channels = _channels(root)
+    strokes = [_points(trace, channels) for trace in traces]
     numbers = {key: number for number, trace in enumerate(traces) if (key := _id(trace))}
     kept, symbols = without_empty(strokes, list(_symbols(root, numbers)))
     annotations = _annotations(root)
@@ -86,47 +87,62 @@ def _ink(root: Element, name: str) -> Ink:
     )
 
 
-def _channels(root: Element) -> tuple[int, int]:
-    """Where in a point x and y stand."""
-    formats = [element for element in root.iter() if _tag(element) == "traceFormat"]
-    if not formats:
-        return 0, 1
-    names = [
-        (channel.get("name") or "").upper()
-        for channel in formats[0].iter()
-        if _tag(channel) == "channel"
-    ]
-    if not names:
-        return 0, 1
-    if "X" not in names or "Y" not in names:
-        raise InputError(f"expected a traceFormat with channels X and Y, found {names}")
-    return names.index("X"), names.index("Y")
+class _Channels(NamedTuple):
+    """Where in a point x and y stand, and how many values it has at most; None if nobody says."""
+
+    x: int = 0
+    y: int = 1
+    most: int | None = None
 
 
-def _points(trace: Element, x: int, y: int) -> FloatArray:
+def _channels(root: Element) -> _Channels:
+    found = {
+        tuple(
+            (channel.get("name") or "").upper()
+            for channel in each.iter()
+            if _tag(channel) == "channel"
+        )
+        for each in root.iter()
+        if _tag(each) == "traceFormat"
+    } - {()}
+    if not found:
+        return _Channels()
+    for names in found:
+        if "X" not in names or "Y" not in names:
+            raise InputError(f"expected a traceFormat with channels X and Y, found {list(names)}")
+    if len({(names.index("X"), names.index("Y")) for names in found}) > 1:
+        raise InputError(
+            "expected one traceFormat for all traces, found several in which X and Y stand in "
+            "other places; export the ink with one"
+        )
+    names = max(found, key=len)
+    return _Channels(names.index("X"), names.index("Y"), len(names))
+
+
+def _points(trace: Element, channels: _Channels) -> FloatArray:
     """float64 [points, 2] of a trace; [0, 2] of an empty one, or of a pen above the paper."""
     if trace.get("type") == "penUp":
         return np.empty((0, 2))
-    points = [point.split() for point in (trace.text or "").split(",")]
-    try:
-        return np.array(
-            [(float(point[x]), float(point[y])) for point in points if point], np.float64
-        ).reshape(-1, 2)
-    except (ValueError, IndexError):
-        bad = next(point for point in points if point and not _is_point(point, x, y))
-        raise InputError(
-            f"trace {_id(trace)!r}: expected points of at least {max(x, y) + 1} plain numbers, "
-            f"found {' '.join(bad)[:40]!r} (differences and other notations are not supported: "
-            "export the ink with explicit values)"
-        ) from None
+    x, y, _ = channels
+    points = [values for point in (trace.text or "").split(",") if (values := point.split())]
+    bad = next((point for point in points if not _is_point(point, channels)), None)
+    if bad is None and not (len(points) == 1 and channels.most is None and len(points[0]) > 3):
+        return np.array([(float(point[x]), float(point[y])) for point in points]).reshape(-1, 2)
+    least = max(x, y) + 1
+    numbers = f"{least} to {channels.most}" if channels.most else f"at least {least}"
+    raise InputError(
+        f"trace {_id(trace)!r}: expected points, with commas between them, of {numbers} plain "
+        f"numbers, found {' '.join(bad or points[0])[:40]!r} (differences and other notations are "
+        "not supported: export the ink with explicit values)"
+    )
 
 
-def _is_point(point: list[str], x: int, y: int) -> bool:
+def _is_point(values: list[str], channels: _Channels) -> bool:
     try:
-        float(point[x]), float(point[y])
+        float(values[channels.x]), float(values[channels.y])
     except (ValueError, IndexError):
         return False
-    return True
+    return channels.most is None or len(values) <= channels.most
 
 
 def _symbols(root: Element, numbers: dict[str, int]) -> Iterator[Symbol]:

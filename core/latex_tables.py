@@ -24,6 +24,12 @@ ARGUMENTS: dict[str, int] = {
     **dict.fromkeys(_commands("mathbb mathcal mathfrak mathscr"), 1),
 }
 
+
+def _pasted(characters: str, names: str) -> dict[str, str]:
+    """What Unicode has a character for -> its command."""
+    return dict(zip(characters, (f"\\{name}" for name in names.split()), strict=True))
+
+
 # Other spellings of a symbol or command.
 SYNONYMS: dict[str, str] = {
     r"\le": r"\leq",
@@ -75,14 +81,19 @@ SYNONYMS: dict[str, str] = {
     "'": r"\prime",
     # As pasted from documents.
     "−": "-",  # U+2212
-    "×": r"\times",
-    "÷": r"\div",
-    "·": r"\cdot",
-    "±": r"\pm",
-    "≤": r"\leq",
-    "≥": r"\geq",
-    "≠": r"\neq",
-    "∞": r"\infty",
+    **_pasted("αβγδεζηθικλμ", "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu"),
+    **_pasted("νξπρστυφχψω", "nu xi pi rho sigma tau upsilon phi chi psi omega"),
+    **_pasted("ΓΔΘΛΞΠΣΦΨΩ", "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"),
+    **_pasted("×÷·⋅±∓∘∪∩∧∨¬", "times div cdot cdot pm mp circ cup cap wedge vee neg"),
+    **_pasted("≤≥≠≈≡∼∝⊂⊆∈∉⊥", "leq geq neq approx equiv sim propto subset subseteq in notin perp"),
+    **_pasted(
+        "→←↔⇒⇐⇔↦", "rightarrow leftarrow leftrightarrow Rightarrow Leftarrow Leftrightarrow mapsto"
+    ),
+    **_pasted(
+        "∑∏∫∮∂∇∞∀∃∅∠ℓℏ",
+        "sum prod int oint partial nabla infty forall exists emptyset angle ell hbar",
+    ),
+    **_pasted("…⋯⋮⟨⟩⌊⌋⌈⌉", "ldots cdots vdots langle rangle lfloor rfloor lceil rceil"),
 }
 
 # Other spellings of what gives a formula its structure.

@@ -48,7 +48,8 @@ _ALIASES = {
 
 def _token_table() -> dict[str, str]:
     """What a leaf may hold -> its token, for all that are not written as they are."""
-    table = {"\\lt": "<", "\\gt": ">", "{": "\\{", "}": "\\}", "'": "\\prime", "\u2212": "-"}
+    table = {"\\lt": "<", "\\gt": ">", "'": "\\prime", "\u2212": "-", "\\": "\\backslash"}
+    table |= {character: f"\\{character}" for character in "{}$%#&_"}  # LaTeX's own
     for name, command in {**{name: name for name in _COMMANDS.split()}, **_ALIASES}.items():
         for written in (name, f"\\{name}", html5.get(f"{name};")):
             if written:
@@ -57,6 +58,7 @@ def _token_table() -> dict[str, str]:
 
 
 _TOKENS = _token_table()
+_MARKS = frozenset("^~")  # accents, which LaTeX would take for a script and a space
 
 
 def read_mathml(element: Element) -> MathNode:
@@ -214,6 +216,11 @@ def _leaf(leaf: MathNode) -> Tokens:
         return [(label, leaf.node)]
     if text in _TOKENS:
         return [(_TOKENS[text], leaf.node)]
+    if text in _MARKS:
+        raise InputError(
+            f"expected a symbol that the evaluation convention has a token for, found {text!r} in "
+            f"<{leaf.tag}> (id {leaf.node!r}); leave the formula out"
+        )
     if text.startswith("\\"):
         return [(text, leaf.node)]
     return [(character, leaf.node) for character in text if not character.isspace()]

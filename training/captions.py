@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..core.errors import DataError, InputError
 from ..core.latex import normalize, tokenize
 from ..core.latex_tables import is_known
 from ..core.vocabulary import Vocabulary
 from .import_report import Skip
-from .source_files import IMAGES, INK, identifier_of
+from .source_files import IMAGES, INK, identifiers, place_of
 
 # What the columns are called in the headers of tables that are about.
 _FILE_COLUMNS = (
@@ -27,12 +29,16 @@ class CaptionTable:
     """Captions as they were written.
 
     Attributes:
-        texts: identifier -> LaTeX.
+        texts: identifier, as `source_files.identifiers` tells it -> LaTeX.
         ambiguous: identifiers that the table gives two different captions.
+        folders: the folders and the name of those that were written with folders.
+        elsewhere: identifiers of files whose name the table knows in other folders alone.
     """
 
     texts: dict[str, str]
     ambiguous: frozenset[str] = frozenset()
+    folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    elsewhere: frozenset[str] = frozenset()
 
     def text(self, identifier: str) -> str:
         """The caption of a sample.
@@ -42,9 +48,63 @@ class CaptionTable:
         """
         if identifier in self.ambiguous:
             raise Skip("the captions name it twice, and differ")
+        if identifier in self.elsewhere:
+            raise Skip("the captions name files so called in other folders, and not this one")
         if identifier not in self.texts:
             raise Skip("there is no caption of this name")
         return self.texts[identifier]
+
+    def of_files(self, names: Iterable[str]) -> Matched:
+        """Which captions are those of these files.
+
+        What is called as no other file or row may lie in any folder. Where several are called
+        alike, and the table names folders, these tell which is which, as far up as both the row
+        and the file name them.
+        """
+        rows: dict[str, list[tuple[tuple[str, ...], str]]] = defaultdict(list)
+        for row in self.texts:
+            place = self.folders.get(row, (row,))
+            rows[place[-1]].append((place, row))
+        places = {name: place_of(name) for name in names}
+        count = Counter(place[-1] for place in set(places.values()))
+        told: dict[str, str] = {}
+        texts: dict[str, str] = {}
+        ambiguous, elsewhere, used = set(), set(), set()
+        for name, place in places.items():
+            known = rows.get(place[-1], [])
+            apart = count[place[-1]] > 1 and any(len(folders) > 1 for folders, _ in known)
+            identifier = told[name] = "/".join(place) if apart else place[-1]
+            alone = len(known) == 1 and not apart
+            fitting = [row for folders, row in known if alone or _same_file(folders, place)]
+            if fitting:
+                used.update(fitting)
+                texts[identifier] = self.texts[fitting[0]]
+                differ = {self.texts[row] for row in fitting} != {texts[identifier]}
+                if differ or self.ambiguous & set(fitting):
+                    ambiguous.add(identifier)
+            elif known:
+                elsewhere.add(identifier)
+        found = CaptionTable(texts, frozenset(ambiguous), elsewhere=frozenset(elsewhere))
+        return Matched(told, found, [row for row in self.texts if row not in used])
+
+
+class Matched(NamedTuple):
+    """Captions and files.
+
+    identifiers: of every file, by its name
+    captions: by these identifiers
+    left: rows that name none of the files
+    """
+
+    identifiers: dict[str, str]
+    captions: CaptionTable
+    left: list[str]
+
+
+def _same_file(row: tuple[str, ...], file: tuple[str, ...]) -> bool:
+    """Whether folders and name may be those of a file among several that are called alike."""
+    shared = min(len(row), len(file))
+    return row[-shared:] == file[-shared:] and (shared > 1 or len(row) == len(file))
 
 
 def read_caption_table(
@@ -65,7 +125,7 @@ def read_caption_table(
         DataError: the file is missing, no text, or of another form (such as the two `.lst` files
             of im2latex), or has no such column.
     """
-    rows = _rows(path)
+    rows, tabs = _rows(path)
     first = [cell.strip() for cell in rows[0][1]]
     lowered = [cell.lower() for cell in first]
     named = [column.lower() for column in (image_column, caption_column) if column]
@@ -80,27 +140,37 @@ def read_caption_table(
         image = files[0] if files else others[0]
     if caption is None:
         caption = next(place for place in range(len(first)) if place != image)
-    texts: dict[str, str] = {}
-    ambiguous: set[str] = set()
+    texts: dict[tuple[str, ...], str] = {}
+    ambiguous: set[tuple[str, ...]] = set()
+    # of a row that says nothing of its columns, nobody knows what a third one would be
+    most = len(first) if header or tabs or image_column or caption_column else 2
     for number, row in rows[header:]:
         if len(row) <= max(image, caption) or not row[image].strip():
             raise DataError(
                 f"{path}:{number}: expected a name in column {image + 1} and a caption in column "
                 f"{caption + 1}, found {row!r:.80}"
             )
-        if any(map(str.strip, row[len(first) :])):
+        if any(map(str.strip, row[most:])):
+            expected = f"{most} cells" + (" as in the first row" if most == len(first) else "")
             raise DataError(
-                f"{path}:{number}: expected {len(first)} cells as in the first row, found "
-                f"{len(row)}; put a caption with commas in quotes, or tabs between the cells"
+                f"{path}:{number}: expected {expected}, found {len(row)}; put a caption with "
+                "commas in quotes, or tabs between the cells, or name the columns in the first row"
             )
-        identifier, text = identifier_of(row[image]), row[caption].strip()
-        if texts.setdefault(identifier, text) != text:
-            ambiguous.add(identifier)
-    return CaptionTable(texts, frozenset(ambiguous))
+        place, text = place_of(row[image]), row[caption].strip()
+        if texts.setdefault(place, text) != text:
+            ambiguous.add(place)
+    told = identifiers("/".join(place) for place in texts)
+    names = {place: told["/".join(place)] for place in texts}
+    return CaptionTable(
+        {names[place]: text for place, text in texts.items()},
+        frozenset(names[place] for place in ambiguous),
+        {name: place for place, name in names.items() if len(place) > 1},
+    )
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """(line number, cells) of every row that is not blank; at least one, of two cells or more."""
+def _rows(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
+    """(line number, cells) of every row that is not blank; at least one, of two cells or more; and
+    whether they lie between tabs."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             tabs = "\t" in next((line for line in file if line.strip()), "")
@@ -109,7 +179,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
             reader = (
                 csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
                 if tabs
-                else csv.reader(file, strict=True)
+                else csv.reader(file, strict=True, skipinitialspace=True)
             )
             rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except OSError as error:
@@ -132,7 +202,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
             f"{rows[0][1][0]!r:.60}; of im2latex take the CSV (formula,image), or join its .lst "
             "files into one"
         )
-    return rows
+    return rows, tabs
 
 
 def _column(
@@ -153,8 +223,8 @@ def _column(
 
 
 def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
-    """Captions by identifier, as published, where what stands between spaces is a token; what is
-    not written so is brought to the convention.
+    """Captions by identifier, brought to the convention; as they stand, a token between spaces,
+    where they are nothing that could be read.
 
     Raises:
         DataError: as `read_caption_table`, or a name has two captions that differ.
@@ -163,17 +233,15 @@ def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
     if table.ambiguous:
         name = min(table.ambiguous)
         raise DataError(f"{path}: expected one caption of {name}, found two that differ")
-    return {identifier: _published(text) for identifier, text in table.texts.items()}
+    return {identifier: to_score(text) for identifier, text in table.texts.items()}
 
 
-def _published(text: str) -> tuple[str, ...]:
-    tokens = tuple(text.split())
-    if all(map(is_known, tokens)):
-        return tokens
+def to_score(text: str) -> tuple[str, ...]:
+    """A caption as readings are compared with it: in the convention, if it can be said so."""
     try:
         return caption_tokens(text)
     except Skip:
-        return tokens  # as it stands, it is nothing that could be read
+        return tuple(text.split())
 
 
 def caption_tokens(text: str, vocabulary: Vocabulary | None = None) -> tuple[str, ...]:

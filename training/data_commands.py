@@ -120,7 +120,9 @@ def _write_report(path: Path, report: ImportReport) -> None:
 @click.option("--training", type=_PATH, help="Compare with the ink set that is trained on.")
 @click.option("--sheet", type=_PATH, help="Draw a random sample with captions, as PNG.")
 @click.option("--count", default=24, show_default=True, type=click.IntRange(min=1), help="On it.")
-@click.option("--seed", default=0, show_default=True, help="Of the sample.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the sample."
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs, with all tokens.")
 def inspect(
     source: Path, training: Path | None, sheet: Path | None, count: int, seed: int, as_json: bool
@@ -198,6 +200,12 @@ def synthesize(
     known = [each for source in sources for each in load_inkset(source)]
     if not known:
         raise DataError("expected ink sets with formulas, found none in them; import some")
+    shortest = min(len(each.caption) for each in known)
+    if shortest > longest:
+        raise DataError(
+            f"--longest: expected at least {shortest} tokens, which the shortest formula of these "
+            f"ink sets has, found {longest}"
+        )
     synthesizer = Synthesizer(known, Writing(grammar=grammar, longest=longest))
     made = []
     with Progress(count, "formulas") as progress:
@@ -229,8 +237,9 @@ def vocabulary(sources: tuple[Path, ...], output: Path) -> None:
     from .vocabulary_file import write_vocabulary
 
     captions = [each.caption for source in sources for each in load_inkset(source)]
-    if not any(captions):
+    labelled = sum(map(bool, captions))
+    if not labelled:
         raise DataError("expected ink sets with captions, found no token in them; import some")
     found = Vocabulary.from_captions(captions)
     write_vocabulary(output, found)
-    click.echo(f"{output}: {len(found) - len(SPECIAL_TOKENS)} tokens of {len(captions)} captions")
+    click.echo(f"{output}: {len(found) - len(SPECIAL_TOKENS)} tokens of {labelled} captions")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import DataError
@@ -12,6 +13,7 @@ from .import_report import ImportReport, Skip
 from .import_settings import ImportSettings
 from .ink_import import ink_expression
 from .inkset import Expression
+from .inspection import not_written
 from .source_files import IMAGES, INK, files, identifier_of, names
 
 
@@ -33,18 +35,20 @@ def import_data(
     settings = settings or ImportSettings()
     report = ImportReport()
     expressions: dict[str, Expression] = {}
-    met: set[str] = set()
     kinds = [(path, INK if names(path, INK) else IMAGES) for path in paths]
-    total = sum(len(names(path, kind)) for path, kind in kinds)
-    with Progress(total, "files read") as progress:
+    found = [name for path, kind in kinds for name in names(path, kind)]
+    told = {name: identifier_of(name) for name in found}
+    if settings.captions is not None:
+        told, captions, report.without_file = settings.captions.of_files(found)
+        settings = replace(settings, captions=captions)
+    with Progress(len(found), "files read") as progress:
         for path, kind in kinds:
             if kind == IMAGES:
                 _check_images(path, settings)
             build = ink_expression if kind == INK else image_expression
             for name, data in files(path, kind):
                 progress.advance()
-                identifier = identifier_of(name)
-                met.add(identifier)
+                identifier = told[name]
                 try:
                     if identifier in expressions:
                         raise Skip("an expression of this name was imported already")
@@ -52,8 +56,7 @@ def import_data(
                 except Skip as why:
                     report.skip(name, why)
     report.imported = len(expressions)
-    if settings.captions is not None:
-        report.without_file = [name for name in settings.captions.texts if name not in met]
+    report.not_written = not_written(expressions.values())
     return list(expressions.values()), report
 
 

@@ -14,9 +14,10 @@ from ..core.metrics import Score, score
 from ..core.progress import Progress
 from ..core.recognizer import Alternative, Recognizer
 from ..core.replacement import replacing
-from .captions import read_captions
+from .captions import read_caption_table, to_score
+from .import_report import Skip
 from .inkset import SUFFIX, load_inkset
-from .source_files import IMAGES, files, identifier_of
+from .source_files import IMAGES, files, names
 
 
 @dataclass(frozen=True)
@@ -156,9 +157,12 @@ def _image_samples(data: Path, captions: Path | None) -> Iterator[Sample]:
         raise DataError(
             f"expected an {SUFFIX} file, or images with --captions FILE, found only {data}"
         )
-    known = read_captions(captions)
+    told, known, _ = read_caption_table(captions).of_files(names(data, IMAGES))
     for name, content in files(data, IMAGES):
-        identifier = identifier_of(name)
-        if identifier not in known:
-            raise DataError(f"{data}: expected a caption of {identifier} in {captions}, found none")
-        yield Sample(identifier, content, known[identifier])
+        try:
+            text = known.text(told[name])
+        except Skip as why:
+            raise DataError(
+                f"{data}: expected a caption of {told[name]} in {captions}: {why}"
+            ) from why
+        yield Sample(told[name], content, to_score(text))

@@ -27,11 +27,13 @@ def image_expression(
         Skip: the file cannot be taken.
     """
     caption: tuple[str, ...] = ()
+    text = ""
     if settings.labelled and settings.captions is not None:
         text = settings.captions.text(identifier)
         caption = caption_tokens(text, settings.vocabulary)
-        report.count_caption(text, caption)
     image = _read(name, data)
+    if caption:
+        report.count_caption(text, caption)
     return Expression(identifier, "", caption, (), ((),) * len(caption), image, rendering=CANONICAL)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 from ..core.errors import DataError
 
 _DISAGREEMENTS = 100
+_UNESCAPED_DOLLAR = re.compile(r"(?<!\\)\$")
 
 
 class Skip(DataError):  # noqa: N818 - reads as what it says
@@ -40,6 +42,7 @@ class ImportReport:
         imported: expressions taken.
         skipped: files not taken, in the order they were read.
         without_file: captions for which no file was found.
+        not_written: expressions whose captions no search writes that keeps to the grammar.
         respelt: captions that were not in the evaluation convention and now are.
         splits: how many files named which split of their data set.
         agreeing, compared: captions made from the tree that equal the caption given for them.
@@ -50,6 +53,7 @@ class ImportReport:
     imported: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     without_file: list[str] = field(default_factory=list)
+    not_written: list[str] = field(default_factory=list)
     respelt: int = 0
     splits: Counter[str] = field(default_factory=Counter)
     agreeing: int = 0
@@ -64,7 +68,7 @@ class ImportReport:
 
     def count_caption(self, text: str, caption: Sequence[str]) -> None:
         """Note whether a caption was spelt otherwise than in the convention."""
-        self.respelt += "".join(text.replace("$", "").split()) != "".join(caption)
+        self.respelt += _UNESCAPED_DOLLAR.sub("", "".join(text.split())) != "".join(caption)
 
     def compare(self, identifier: str, given: str, made: str) -> None:
         """Note whether the caption given is the one made from the layout tree."""
@@ -85,6 +89,11 @@ class ImportReport:
             )
         if self.respelt:
             lines.append(f"{self.respelt} captions brought to the convention")
+        if self.not_written:
+            lines.append(
+                f"{len(self.not_written)} captions that only --no-grammar could read (as that of "
+                f"{self.not_written[0]})"
+            )
         if len(self.splits) > 1:
             told = ", ".join(f"{count} {name}" for name, count in sorted(self.splits.items()))
             lines.append(f"of several splits: {told}; --split takes one of them")

@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from ..core.ink import Ink
+from ..core.ink import FloatArray, Ink
 from ..core.ink_file import read_ink
 from ..core.latex_tables import PLACING
 from ..core.mathml import latex_tokens
@@ -16,6 +17,8 @@ from .captions import caption_tokens
 from .import_report import ImportReport, Skip
 from .import_settings import ImportSettings
 from .inkset import Expression
+
+_ROUNDED = 1e-3  # share of a formula's extent by which its points may be moved
 
 
 def ink_expression(
@@ -43,9 +46,18 @@ def ink_expression(
         identifier,
         ink.writer,
         caption,
-        tuple(stroke.astype(np.float32) for stroke in ink.strokes),
+        _compact(ink.strokes),
         strokes,
     )
+
+
+def _compact(strokes: Sequence[FloatArray]) -> tuple[NDArray[np.float32], ...]:
+    """The strokes in half of the memory; from their own corner where they lie so far from the
+    recorder's that their points would fall together."""
+    points = np.concatenate(strokes)
+    far = np.abs(points).max() * np.finfo(np.float32).eps > _ROUNDED * np.ptp(points, axis=0).max()
+    corner = points.min(axis=0) if far else np.zeros(2)
+    return tuple((stroke - corner).astype(np.float32) for stroke in strokes)
 
 
 def _read(name: str, data: bytes) -> Ink:
@@ -59,7 +71,7 @@ def _caption(
     identifier: str, ink: Ink, settings: ImportSettings, report: ImportReport
 ) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
     """The caption, and the strokes of each of its tokens."""
-    from_tree = _tree_tokens(ink)
+    from_tree = _tree_tokens(ink, bool(settings.captions or ink.truth))
     made = " ".join(token for token, _ in from_tree)
     given = settings.captions is not None
     text = settings.captions.text(identifier) if settings.captions else made or ink.truth
@@ -81,13 +93,16 @@ def _caption(
     return caption, strokes
 
 
-def _tree_tokens(ink: Ink) -> list[tuple[str, str | None]]:
-    """(token, xml ids of its parts) as the layout tree says; nothing without a tree"""
+def _tree_tokens(ink: Ink, captioned: bool) -> list[tuple[str, str | None]]:
+    """(token, xml ids of its parts) as the layout tree says; nothing without a tree, or where it
+    cannot be read and the caption is told elsewhere."""
     if ink.tree is None:
         return []
     try:
         return latex_tokens(ink.tree)
     except InputError as error:
+        if captioned:
+            return []
         raise Skip("the layout tree cannot be read", str(error)) from error
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import InputError
+from ..core.errors import InputError, VocabularyError
+from ..core.grammar import GrammarConstraint
 from ..core.latex_tables import PLACING
+from ..core.vocabulary import Vocabulary
 from .inkset import Expression, fingerprint
 from .stream import drawn_sizes
 
@@ -49,6 +51,7 @@ class Inspection:
         writers, unnamed: different writers, and expressions that name none.
         lengths: tokens in a caption: p50, p90, p99, max.
         heights_px, widths_px: of the drawings, likewise.
+        not_written: those whose captions no search writes that keeps to the grammar.
         known_ink: share of the symbol tokens whose strokes are known.
         tokens: every token, and how often it stands in the captions, the most frequent first.
         overlap: against the training data; None where none was named.
@@ -65,6 +68,7 @@ class Inspection:
     lengths: dict[str, int]
     heights_px: dict[str, int]
     widths_px: dict[str, int]
+    not_written: int
     known_ink: float
     tokens: dict[str, int]
     overlap: Overlap | None = None
@@ -87,6 +91,8 @@ class Inspection:
         ]
         if len(often) > _SHOWN:
             lines.append(f"least often: {_counted(often[_SHOWN:][-_SHOWN:])}")
+        if self.not_written:
+            lines.append(f"{self.not_written} captions that only --no-grammar could read")
         if self.not_drawn:
             lines.append(f"{self.not_drawn} expressions cannot be drawn; leave them out")
         if self.overlap is not None:
@@ -98,6 +104,22 @@ class Inspection:
                 f"{self.overlap.identifiers} identifiers",
             ]
         return "\n".join(lines)
+
+
+def not_written(expressions: Iterable[Expression]) -> list[str]:
+    """The identifiers of those whose captions no search writes that keeps to the grammar: a
+    matrix, a group or an argument that is empty, a group that is no argument."""
+    captions = {each.identifier: each.caption for each in expressions if each.caption}
+    vocabulary = Vocabulary.from_captions(captions.values())
+    try:
+        grammar = GrammarConstraint(vocabulary)
+    except VocabularyError:  # no symbol at all
+        return list(captions)
+    return [
+        identifier
+        for identifier, caption in captions.items()
+        if not grammar.accepts(vocabulary.encode(caption))
+    ]
 
 
 def inspect_expressions(
@@ -123,6 +145,7 @@ def inspect_expressions(
         images=sum(each.image is not None for each in expressions),
         unlabelled=sum(not caption for caption in captions),
         not_drawn=len(expressions) - len(drawn),
+        not_written=len(not_written(expressions)),
         distinct_captions=len(set(captions) - {()}),
         writers=len({each.writer for each in expressions} - {""}),
         unnamed=sum(not each.writer for each in expressions),

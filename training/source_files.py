@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import lzma
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from ..core.errors import DataError
 
 INK = (".inkml",)
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+_ZIP = b"PK\x03\x04"
+
+
+def place_of(name: str) -> tuple[str, ...]:
+    """The folders and the name of a file without its suffix, in one spelling of what Unicode
+    writes in two ways, as macOS does.
+
+    >>> place_of("train/train_1.jpg"), place_of("formula.1"), place_of("./a\\\\b.INKML")
+    (('train', 'train_1'), ('formula.1',), ('a', 'b'))
+    """
+    spelt = unicodedata.normalize("NFC", name.replace("\\", "/").strip())
+    parts = [part for part in PurePosixPath(spelt).parts if part not in ("/", "..")] or [""]
+    suffix = PurePosixPath(parts[-1]).suffix
+    if suffix.lower() in (*INK, *IMAGES):
+        parts[-1] = parts[-1][: -len(suffix)]
+    return tuple(parts)
 
 
 def identifier_of(name: str) -> str:
@@ -19,9 +39,22 @@ def identifier_of(name: str) -> str:
     >>> identifier_of("train/train_1.jpg"), identifier_of("formula.1"), identifier_of("a/b.INKML")
     ('train_1', 'formula.1', 'b')
     """
-    last = PurePosixPath(name.replace("\\", "/").strip()).name
-    suffix = PurePosixPath(last).suffix
-    return last[: -len(suffix)] if suffix.lower() in (*INK, *IMAGES) else last
+    return place_of(name)[-1]
+
+
+def identifiers(names: Iterable[str]) -> dict[str, str]:
+    """The name of every sample, by that of its file; with its folders where files of several
+    folders are called alike.
+
+    >>> identifiers(["a/1.png", "b/1.png", "b/2.png"])
+    {'a/1.png': 'a/1', 'b/1.png': 'b/1', 'b/2.png': '2'}
+    """
+    places = {name: place_of(name) for name in names}
+    count = Counter(place[-1] for place in set(places.values()))
+    return {
+        name: place[-1] if count[place[-1]] == 1 else "/".join(place)
+        for name, place in places.items()
+    }
 
 
 def names(path: Path, suffixes: tuple[str, ...]) -> list[str]:
@@ -42,6 +75,8 @@ def names(path: Path, suffixes: tuple[str, ...]) -> list[str]:
         except zipfile.BadZipFile as error:
             raise DataError(f"{path}: a damaged zip ({error}); fetch the archive again") from error
     elif path.exists():
+        if _begins_as_zip(path):
+            raise DataError(f"{path}: a zip whose end is missing; fetch the archive again")
         found = [path.name]
     else:
         raise DataError(f"expected data at {path}, found nothing; check the path")
@@ -51,6 +86,14 @@ def names(path: Path, suffixes: tuple[str, ...]) -> list[str]:
         if name.lower().endswith(suffixes)
         and not any(part.startswith(("._", "__MACOSX")) for part in PurePosixPath(name).parts)
     )
+
+
+def _begins_as_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_ZIP)) == _ZIP
+    except OSError:
+        return False  # whoever reads it says why
 
 
 def files(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
@@ -70,7 +113,7 @@ def files(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
             for name in found:
                 try:
                     data = archive.read(name)
-                except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+                except (*_DAMAGE, EOFError, RuntimeError, OSError) as error:
                     raise DataError(
                         f"{path}: {name} cannot be unpacked ({error}); fetch the archive again"
                     ) from error

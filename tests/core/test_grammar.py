@@ -128,7 +128,9 @@ def is_well_formed(caption: list[str]) -> bool:
 def test_well_formed_captions_are_accepted(caption: str) -> None:
     tokens = caption.split()
     assert is_well_formed(tokens)
-    assert accepts(GrammarConstraint(Vocabulary.from_captions([tokens])), tokens)
+    grammar = GrammarConstraint(Vocabulary.from_captions([tokens]))
+    assert accepts(grammar, tokens)
+    assert grammar.accepts(grammar.vocabulary.encode(tokens))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,9 @@ def test_malformed_captions_are_refused(caption: str) -> None:
     # Everything is in the vocabulary, so that only the order can be at fault.
     vocabulary = Vocabulary.from_captions([tokens, TOKENS, [r"\hat", "2", "3"]])
     assert not is_well_formed(tokens)
-    assert not accepts(GrammarConstraint(vocabulary), tokens)
+    grammar = GrammarConstraint(vocabulary)
+    assert not accepts(grammar, tokens)
+    assert not grammar.accepts(vocabulary.encode(tokens))
 
 
 @pytest.mark.parametrize(

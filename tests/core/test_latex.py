@@ -122,6 +122,7 @@ def test_tokenize_is_stable_on_any_text(latex: str) -> None:
         (r"1\dots n", r"1 \ldots n"),
         (r"\lbrack P\rbrack", "[ P ]"),
         ("2×3÷5·x−1", r"2 \times 3 \div 5 \cdot x - 1"),
+        ("∑_i^∞ α_i→π", r"\sum \limits _ { i } ^ { \infty } \alpha _ { i } \rightarrow \pi"),
         (r"x\sp2\sb1", "x _ { 1 } ^ { 2 }"),
         ("f′", r"f ^ { \prime }"),
         (r"\stackrel a\to b", r"\overset { a } { \rightarrow } b"),

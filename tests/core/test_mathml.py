@@ -36,6 +36,8 @@ def ids(mathml: str) -> dict[str, str | None]:
         ("<msub><mi>x</mi><mi>i</mi></msub>", "x _ { i }"),
         ("<msubsup><mi>x</mi><mi>i</mi><mn>2</mn></msubsup>", "x _ { i } ^ { 2 }"),
         ("<mfrac><mn>1</mn><mrow><mn>2</mn><mi>a</mi></mrow></mfrac>", r"\frac { 1 } { 2 a }"),
+        ("<mi>x</mi><mo>$</mo><mo>_</mo><mo>%</mo><mi>y</mi>", r"x \$ \_ \% y"),
+        ("<mi>x</mi><mo>\\</mo><mo>#</mo><mo>&amp;</mo>", r"x \backslash \# \&"),
         ("<msqrt><mn>2</mn><mn>1</mn></msqrt>", r"\sqrt { 2 1 }"),
         ("<mroot><mi>x</mi><mn>3</mn></mroot>", r"\sqrt [ 3 ] { x }"),
         ("<munder><mo>lim</mo><mi>n</mi></munder>", r"\lim \limits _ { n }"),
@@ -128,6 +130,8 @@ def test_the_converter_that_writes_the_index_of_a_root_first() -> None:
         ("<mfrac><mn>1</mn></mfrac>", "2 children, found 1"),
         ("<msup/>", "2 children, found 0"),
         ("<msubsup><mi>x</mi><mi>i</mi></msubsup>", "3 children, found 2"),
+        ("<mi>x</mi><mo>~</mo>", "found '~'"),
+        ("<mover><mi>x</mi><mo>^</mo></mover>", r"found '\^'"),
         ("<msqrt>" * 65 + "<mi>x</mi>" + "</msqrt>" * 65, "64 deep"),
     ],
 )

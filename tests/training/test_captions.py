@@ -44,6 +44,47 @@ def test_quotes_count_between_commas_and_not_between_tabs(tmp_path: Path) -> Non
     assert table(tmp_path, 'a\t" x , y\nb\t"z"\n') == {"a": '" x , y', "b": '"z"'}
 
 
+@pytest.mark.parametrize("first", ["a.png,f(x,y)", "a.png,z", 'a.png, "f(x,y)"'])
+def test_a_caption_is_not_cut_off_at_its_comma(tmp_path: Path, first: str) -> None:
+    for second in ("b.png,(a,b)", "b.png,(a,b),"):
+        with pytest.raises(DataError, match=r"expected 2 cells.*a caption with commas in quotes"):
+            table(tmp_path, f"{first}\n{second}\n")
+    assert table(tmp_path, 'a, "x,y"\nb, z\n') == {"a": "x,y", "b": "z"}
+    wide = "a,x,train\nb,y,test\n"
+    assert table(tmp_path, wide, image_column="1") == {"a": "x", "b": "y"}
+    with pytest.raises(DataError, match=r"expected 2 cells, found 3; .*name the columns"):
+        table(tmp_path, wide)
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    def matched(text: str, *names: str) -> tuple[dict[str, str], list[str]]:
+        path = tmp_path / "captions.tsv"
+        path.write_text(text)
+        told, captions, left = read_caption_table(path).of_files(names)
+        found = {}
+        for name, identifier in told.items():
+            try:
+                found[name] = f"{identifier}: {captions.text(identifier)}"
+            except Skip as why:
+                found[name] = str(why)
+        return found, left
+
+    both = "a/1.png\tx\nb/1.png\ty\n"
+    assert matched(both, "ds/a/1.png", "ds/b/1.png") == (
+        {"ds/a/1.png": "ds/a/1: x", "ds/b/1.png": "ds/b/1: y"},
+        [],
+    )
+    assert matched(both, "b/1.png") == ({"b/1.png": "1: y"}, ["a/1"])
+    one, other = ("b/1.png\ty\n", "other folders")
+    found, _ = matched(one, "a/1.png", "b/1.png")
+    assert found["b/1.png"] == "b/1: y"
+    assert other in found["a/1.png"]
+    # where there is nothing to be mixed up, folders may be called otherwise
+    assert matched("images/1.png\tx\n", "scans/1.png") == ({"scans/1.png": "1: x"}, [])
+    assert other in matched(both, "c/1.png")[0]["c/1.png"]
+    assert matched("1\tx\n2\ty\n", "a/1.png", "b/1.png")[1] == ["2"]
+
+
 def test_columns_can_be_named_or_numbered(tmp_path: Path) -> None:
     text = "id,raw,latex,page\n1,x,y,p.png\n"
     assert table(tmp_path, text) == {"1": "y"}
@@ -102,8 +143,13 @@ def test_a_table_that_is_missing_says_so(tmp_path: Path) -> None:
 
 def test_captions_as_people_write_them_are_brought_to_the_convention(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
-    path.write_text('a.png,"\\sqrt{x^2,y}",\nb,x ^ { 2 }\nc,one of these\n')
+    path.write_text(
+        'a.png,"\\sqrt{x^2,y}",\nb,x ^ { 2 }\nc,one of these\n'
+        "d,\\int _ { 0 } ^ { 1 } x\ne,x ^ { 2 } _ 1\n"
+    )
     assert read_captions(path) == {
+        "d": ("\\int", "\\limits", "_", "{", "0", "}", "^", "{", "1", "}", "x"),
+        "e": ("x", "_", "{", "1", "}", "^", "{", "2", "}"),
         "a": ("\\sqrt", "{", "x", "^", "{", "2", "}", ",", "y", "}"),
         "b": ("x", "^", "{", "2", "}"),
         "c": caption_tokens("one of these"),

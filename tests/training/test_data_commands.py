@@ -185,6 +185,19 @@ def test_formulas_are_synthesized_and_drawn(tmp_path: Path) -> None:
     assert target.read_bytes() != first
 
 
+def test_no_formula_is_synthesized_that_is_longer_than_wanted(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.inkset", tmp_path / "new.inkset"
+    made = expressions(30)
+    save_inkset(source, made)
+    shortest = min(len(each.caption) for each in made)
+    arguments = ("data", "synthesize", source, "-o", target, "-n", "50", "--grammar", "0")
+    assert inktex(*arguments, "--longest", str(shortest)).exit_code == 0
+    assert max(len(each.caption) for each in load_inkset(target)) <= shortest
+    result = inktex(*arguments, "--longest", str(shortest - 1))
+    assert (result.exit_code, f"at least {shortest} tokens" in result.output) == (2, True)
+    assert inktex("data", "inspect", source, "--seed", "-1").exit_code == 2
+
+
 def test_formulas_are_synthesized_of_ink_whose_symbols_are_known(tmp_path: Path) -> None:
     source, target = tmp_path / "a.inkset", tmp_path / "new.inkset"
     save_inkset(source, [])

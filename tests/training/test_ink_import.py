@@ -136,6 +136,27 @@ def test_a_bad_file_is_reported_and_the_rest_go_on(tmp_path: Path) -> None:
     assert ("power.inkml", "the caption is empty", "") in report.skipped
 
 
+def test_a_caption_from_elsewhere_does_without_the_layout_tree(tmp_path: Path) -> None:
+    tree = TREE.replace("<msup>", "<mtable>").replace("</msup>", "</mtable>")
+    folder = written(tmp_path, given=inkml(tree), annotated=inkml(tree, truth="$y$"))
+    [annotated], report = import_data([folder])
+    assert (annotated.caption, annotated.ink) == (("y",), ((),))
+    assert [each.name for each in report.skipped] == ["given.inkml"]
+    texts = CaptionTable({"given": "x^2", "annotated": "z"})
+    both, report = import_data([folder], ImportSettings(texts))
+    assert [each.caption for each in both] == [("z",), ("x", "^", "{", "2", "}")]
+    assert (report.compared, report.skipped) == (0, [])
+
+
+def test_points_far_from_the_corner_of_the_recorder_do_not_fall_together(tmp_path: Path) -> None:
+    line = ", ".join(f"{10**8 + number} {10**8 + 2 * number}" for number in range(40))
+    ink = f'<ink><annotation type="truth">x</annotation><trace>{line}</trace></ink>'
+    folder = written(tmp_path, far=ink)
+    [far], _ = import_data([folder])
+    assert len(np.unique(far.strokes[0], axis=0)) == 40
+    np.testing.assert_array_equal(np.ptp(far.strokes[0], axis=0), [39, 78])
+
+
 def test_ink_is_taken_without_captions_where_none_are_wanted(tmp_path: Path) -> None:
     folder = written(tmp_path, power=POWER, nameless=inkml())
     expressions, report = import_data([folder], ImportSettings(labelled=False))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inktex.training.inkset import Expression, fingerprint
-from inktex.training.inspection import inspect_expressions
+from inktex.training.inspection import inspect_expressions, not_written
 
 from .synthetic import expression, expressions
 
@@ -16,6 +16,17 @@ def image(identifier: str, caption: str, size: tuple[int, int] = (40, 60)) -> Ex
     pixels = np.zeros(size, np.uint8)
     pixels[10:-10, 10:-10] = 255
     return Expression(identifier, "", tokens, (), ((),) * len(tokens), pixels)
+
+
+def test_captions_that_the_grammar_does_not_write_are_counted() -> None:
+    captions = ["x ^ { 2 }", r"\begin{matrix} x \end{matrix}", r"\frac { } { 2 }", "{ x } ^ { 2 }"]
+    made = [image(str(number), caption) for number, caption in enumerate(captions)]
+    assert not_written(made) == ["1", "2", "3"]
+    assert not_written([image("a", ""), image("b", "{ }")]) == ["b"]
+    found = inspect_expressions(made)
+    assert found.not_written == 3
+    assert "3 captions that only --no-grammar could read" in str(found)
+    assert "--no-grammar" not in str(inspect_expressions(made[:1]))
 
 
 def test_what_is_in_a_set_is_counted() -> None:

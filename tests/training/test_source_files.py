@@ -18,6 +18,7 @@ from inktex.training.source_files import IMAGES, INK, files, identifier_of, name
         ("formula.1.png", "formula.1"),
         (" x.inkml ", "x"),
         ("18_em_0", "18_em_0"),
+        ("gro\u0308\u00dfe 1.png", "gr\u00f6\u00dfe 1"),  # macOS writes two characters for one
     ],
 )
 def test_a_sample_is_called_as_its_file_without_folder_and_suffix(
@@ -56,6 +57,18 @@ def test_where_there_is_nothing_it_says_so(tmp_path: Path) -> None:
         names(tmp_path / "nothing", INK)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_zip_of_any_kind_may_be_damaged(tmp_path: Path, method: int) -> None:
+    archive = tmp_path / "ink.zip"
+    with zipfile.ZipFile(archive, "w", method) as file:
+        file.writestr("a.inkml", bytes(range(256)) * 20)
+    data = bytearray(archive.read_bytes())
+    data[50:90] = bytes(40)
+    archive.write_bytes(data)
+    with pytest.raises(DataError, match=r"ink\.zip: a\.inkml cannot be unpacked"):
+        list(files(archive, INK))
+
+
 def test_a_damaged_zip_says_which_file(tmp_path: Path) -> None:
     archive = tmp_path / "ink.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
@@ -65,3 +78,6 @@ def test_a_damaged_zip_says_which_file(tmp_path: Path) -> None:
     archive.write_bytes(data)
     with pytest.raises(DataError, match=r"ink\.zip: a\.inkml cannot be unpacked"):
         list(files(archive, INK))
+    archive.write_bytes(data[:60])
+    with pytest.raises(DataError, match=r"ink\.zip: a zip whose end is missing"):
+        names(archive, INK)

@@ -57,11 +57,13 @@ class Captions:
         self.operands = {
             role: [part for row in rows.get(role, ()) for part in _operands(row)] for role in ROLES
         }
+        fitting = [row for row in rows[LINE] if length(row) <= writing.longest]
+        self.short = fitting or [min(rows[LINE], key=length)]
         self.followers = _followers(rows)
         self.names = _names(rows)
 
     def caption(self, rng: Generator) -> Row:
-        """A new formula of at most `longest` tokens."""
+        """A new formula of at most `longest` tokens, where any real one has as few."""
         for _ in range(_TRIES):
             if rng.random() < self.writing.grammar:
                 row = self._written(LINE, 0, rng)
@@ -70,7 +72,7 @@ class Captions:
             row = self._renamed(row, rng)
             if length(row) <= self.writing.longest:
                 return row
-        return min(self._some(self.rows[LINE], rng, _TRIES), key=length)
+        return self._some(self.short, rng, 1)[0]
 
     def _some(self, rows: Sequence[Row], rng: Generator, size: int) -> list[Row]:
         return [rows[number] for number in rng.integers(len(rows), size=size)]
