@@ -91,8 +91,8 @@ def bench() -> None:
 )  # fmt: skip
 @click.option(
     "--peer", "peers", multiple=True, metavar="NAME[,KEY=VALUE...]",
-    help="What else to read the same ink with, in the same turns: edge, coverage, abm or "
-    "mask_and_match in eager PyTorch; pair, two ONNX graphs that re-feed their prefix; "
+    help="What else to read the same ink with, in the same turns: edge, coverage, abm, "
+    "mask_and_match or comer in eager PyTorch; pair, two ONNX graphs that re-feed their prefix; "
     "rapid_latex_ocr, pix2tex. Keys: from (checkpoint, folder), beam, threads, precision (of a "
     "pair, to show), name (to show). May be given several times.",
 )  # fmt: skip
@@ -163,7 +163,7 @@ def run(
     """
     from ..core.bundle import Bundle
     from ..core.replacement import check_writable
-    from ..runtimes import DEFAULT_BUNDLE
+    from ..runtimes import bundle_folder
     from .peers.naming import peers_of
     from .profiler.page import check_page, write_page
     from .profiler.run import PARTS, Plan, profile_bundle
@@ -196,7 +196,7 @@ def run(
         baselines=baselines or ((),),
         parts=PARTS if "all" in parts else parts,
     )
-    opened = Bundle.open(bundle or DEFAULT_BUNDLE)
+    opened = Bundle.open(bundle_folder(bundle))
     others = peers_of(peers, opened, random_weights)
     profile = profile_bundle(opened, plan, environment, others)
     # what took so long is kept first: its reader may have gone away

@@ -19,10 +19,11 @@ def begin(
 ) -> tuple[Bundle, dict[str, Any]]:
     """The bundle, and the head of a report on it, which is printed."""
     from ..core.bundle import Bundle
+    from ..runtimes import bundle_folder
     from .report import describe, heading
 
     report = head(name, json_file, timed=timed)
-    bundle = Bundle.open(path)
+    bundle = Bundle.open(bundle_folder(path))
     report["bundle"] = describe(bundle)
     click.echo(f"{heading(report['environment'], report['bundle'])}\n")
     return bundle, report

@@ -155,26 +155,29 @@ def _reason(entry_point: EntryPoint, error: ImportError) -> str:
 
 
 def _extra(requirements: Iterable[str], module: str, folder: str) -> str | None:
-    """The extra that brings `module`, best the one that `folder` is named after.
+    """The extra that brings `module`, best the one that `folder` is named after, if that does, or
+    takes along one that does.
 
-    >>> requirements = ['torch>=2.6; extra == "train"', 'inktex[train]; extra == "export"']
-    >>> _extra(requirements, "torch", "training"), _extra(requirements, "torch", "export")
-    ('train', 'export')
+    >>> named = {"torch>=2.6": "train", "inktex[train]": "export", "jinja2": "bench"}
+    >>> requirements = [f'{name}; extra == "{extra}"' for name, extra in named.items()]
+    >>> [_extra(requirements, "torch", each) for each in ("training", "export", "benchmarks")]
+    ['train', 'export', 'train']
     >>> _extra(requirements, "numpy", "training") is None
     True
     """
-    extras: list[str] = []
     bringing: list[str] = []
+    taking: list[str] = []  # an extra may take others along: inktex[train,export]
     for requirement in requirements:
-        name = re.match(r"[\w.-]+", requirement)
+        name = re.match(r"([\w.-]+)\s*(?:\[([^\]]*)\])?", requirement)
         extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", requirement)
         if name and extra:
-            extras.append(extra[1])
-            if re.sub(r"[-.]", "_", name[0]).lower() == module.lower():
+            if re.sub(r"[-.]", "_", name[1]).lower() == module.lower():
                 bringing.append(extra[1])
+            elif set(bringing) & set(re.split(r"\s*,\s*", name[2] or "")):
+                taking.append(extra[1])
     if not bringing:
         return None
-    return next((extra for extra in extras if folder.startswith(extra)), bringing[0])
+    return next((each for each in (*bringing, *taking) if folder.startswith(each)), bringing[0])
 
 
 @click.group(

@@ -37,7 +37,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another reading of the same handwriting; its parts are those of a `Result`."""
+    """Another reading of the same handwriting; its parts are those of a `Result`.
+
+    The calibration is fitted to best readings alone: `confidence` here is what a best reading with
+    these probabilities would have, and those of all readings do not add up to 1.
+    """
 
     latex: str
     tokens: tuple[str, ...]
@@ -75,8 +79,9 @@ class Result:
             where it has none, the probability that the model gives this whole sequence, which is
             lower.
         score: what readings are ranked by: the natural log-probability over the length to the
-            power of the bundle's length penalty (1 for greedy). The best ranked need not be the
-            most probable.
+            power of the bundle's length penalty (1 for greedy), and where the bundle rescores the
+            mean of both directions for those that were read again, which stand before the others.
+            The best ranked need not be the most probable.
         alternatives: the next best readings, best first, `nbest - 1` at most.
         timings: where the time went.
         token_log_probs: the model's natural log-probability of every token, `<eos>` included.

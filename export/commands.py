@@ -136,13 +136,14 @@ def verify(
     """
     from ..core.bundle import Bundle
     from ..core.errors import InputError, ParityError
+    from ..runtimes import bundle_folder
     from ..training.checkpoint import Checkpoint
     from ..training.inkset import load_inkset
     from .parity import compare_with_golden, compare_with_torch
 
     if ink is not None and checkpoint is None:
         raise InputError("--ink: comparing on ink needs the weights too; add --checkpoint")
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle_folder(bundle))
     source = Checkpoint.load(checkpoint) if checkpoint else None
     expressions = load_inkset(ink) if ink else []
     chosen = expressions[:: max(len(expressions) // limit, 1)][:limit]

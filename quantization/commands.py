@@ -33,7 +33,7 @@ _COUNT = click.IntRange(min=1)
     default="onnx",
     show_default=True,
     metavar="LIST",
-    help="The preferred one first: onnx, openvino, tensorrt, executorch, coreml.",
+    help="The preferred one first: onnx, ort, openvino, tensorrt, executorch, coreml, coreml18.",
 )
 @click.option(
     "--max-drop",
@@ -46,7 +46,9 @@ _COUNT = click.IntRange(min=1)
     type=_PATH,
     help="An ink set with captions.  [default: held out of --calibration as in training]",
 )
-@click.option("--samples", default=256, show_default=True, help="Formulas to calibrate with.")
+@click.option(
+    "--samples", default=256, show_default=True, help="Formulas to calibrate with, 16 at least."
+)
 @click.option(
     "--seed", type=click.IntRange(min=0), default=1, show_default=True,
     help="Of the choice of formulas.",
@@ -100,6 +102,7 @@ def quantize(
       inktex quantize my-bundle -o tiny --calibration train.inkset --to weights4 --only
     """
     from ..core.bundle import Bundle
+    from ..runtimes import bundle_folder
     from ..training.checkpoint import Checkpoint
     from ..training.inkset import load_inkset
     from ..training.processes import say
@@ -110,7 +113,7 @@ def quantize(
     settings = Settings(
         forms_of(targets, precisions), samples, seed, method, max_drop, forced, beam
     )
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle_folder(bundle))
     calibrating = load_calibration(calibration)
     validating = load_inkset(validation) if validation else []
     if max_drop is not None and validation is None:

@@ -28,6 +28,14 @@ DEFAULT_BUNDLE = Path(__file__).parent / "data" / "default"
 """The bundle that comes with inktex."""
 
 
+def bundle_folder(bundle: str | os.PathLike[str] | None = None) -> str | os.PathLike[str]:
+    """Where a bundle lies: as it is named; with no name, or "default", the one that comes with
+    inktex, unless something of that name is there."""
+    if bundle is None or (os.fspath(bundle) == "default" and not os.path.exists(bundle)):
+        return DEFAULT_BUNDLE
+    return bundle
+
+
 def load(
     bundle: str | os.PathLike[str] | Bundle | None = None,
     runtime: str = "auto",
@@ -37,7 +45,8 @@ def load(
     """Open a bundle and make a recognizer of it.
 
     Args:
-        bundle: a directory, or a bundle already open; by default the one that comes with inktex.
+        bundle: a directory, or a bundle already open; by default, and as "default", the one that
+            comes with inktex.
         runtime: the name of a runtime, for ONNX Runtime also with a provider
             ("onnxruntime:cuda"); or "auto": of the bundle's variants whose runtime is installed
             here the one that is fastest here; measured once, and remembered.
@@ -53,16 +62,13 @@ def load(
     from ..core.errors import BundleError
     from ..core.recognizer import Recognizer
 
-    if bundle is None and not DEFAULT_BUNDLE.is_dir():
+    folder = bundle.path if isinstance(bundle, Bundle) else bundle_folder(bundle)
+    if folder is DEFAULT_BUNDLE and not DEFAULT_BUNDLE.is_dir():
         raise BundleError(
             f"expected the default bundle at {DEFAULT_BUNDLE}, found none: this inktex was "
             "installed without it; install it again, or name a bundle of your own"
         )
-    opened = (
-        bundle
-        if isinstance(bundle, Bundle)
-        else Bundle.open(DEFAULT_BUNDLE if bundle is None else bundle)
-    )
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(folder)
     running, model = choose(opened, runtime, precision, threads)
     return Recognizer(model, opened.manifest, running)
 

@@ -24,11 +24,12 @@ def build_engine(bundle: str, precision: str, anew: bool) -> None:
       INKTEX_CACHE=/opt/kiosk/cache inktex build-engine my-bundle --precision fp16
     """
     from ..core.bundle import Bundle
+    from . import bundle_folder
     from .cuda_store import Cuda
     from .tensorrt_engines import EngineCache
     from .tensorrt_runtime import engine_of, tensorrt_or_unavailable
 
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle_folder(bundle))
     variants = [
         each
         for each in opened.manifest.variants

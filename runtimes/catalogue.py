@@ -41,7 +41,7 @@ KNOWN = (
     Known(
         "tensorrt",
         ("tensorrt-rtx", "tensorrt"),
-        "NVIDIA GPUs, and Jetson, where JetPack brings it",
+        "NVIDIA GPUs, and Jetson, where JetPack brings it; with polygraphy",
     ),
 )
 

@@ -31,11 +31,11 @@ def doctor(bundle: str | None, as_json: bool) -> None:
     from importlib.metadata import PackageNotFoundError, version
 
     from ..core.bundle import Bundle
-    from . import DEFAULT_BUNDLE
+    from . import bundle_folder
     from .catalogue import Machine, statuses
     from .self_test import examine
 
-    opened = Bundle.open(DEFAULT_BUNDLE if bundle is None else bundle)
+    opened = Bundle.open(bundle_folder(bundle))
     versions = {"python": platform.python_version()}
     for package in ("inktex", "numpy", "pillow"):
         try:

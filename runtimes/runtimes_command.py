@@ -27,12 +27,12 @@ def runtimes(bundle: str | None, measure: bool, as_json: bool) -> None:
     """
     from ..core.bundle import Bundle
     from ..core.errors import RuntimeUnavailable
-    from . import DEFAULT_BUNDLE, choose
+    from . import bundle_folder, choose
     from .cache_folder import cache_folder
     from .catalogue import Machine, statuses
     from .choice import forget
 
-    opened = Bundle.open(DEFAULT_BUNDLE if bundle is None else bundle)
+    opened = Bundle.open(bundle_folder(bundle))
     variants = [f"{each.target} {each.precision}" for each in opened.manifest.variants]
     if measure:
         forget(opened)

@@ -48,11 +48,12 @@ def import_(
     splits: tuple[str, ...],
     report: Path | None,
 ) -> None:
-    """Import InkML or images (zips, folders, files) into one compact file.
+    """Import InkML, JSON strokes or images (zips, folders, files) into one compact file.
 
     Captions are brought to the evaluation convention; what it cannot say is skipped, and counted
-    by reason. Images need --captions: lines of NAME, tab, CAPTION (HME100K, CROHME), or a CSV
-    with a header (im2latex: formula,image).
+    by reason. Ink may bring its own: InkML a layout tree or an annotation (truth,
+    normalizedLabel, label), JSON "latex". Images need --captions: lines of NAME, tab, CAPTION
+    (HME100K, CROHME), or a CSV with a header (im2latex: formula,image).
 
     \b
     Examples:
@@ -86,7 +87,8 @@ def import_(
     if report is not None:
         _write_report(report, result)
     if not expressions:
-        raise DataError(f"nothing could be imported: {result}")
+        told = str(result).replace("\n", "; ")
+        raise DataError(f"nothing could be imported: {told}")
     save_inkset(output, expressions)
     click.echo(result)
     click.echo(f"{output}: {output.stat().st_size:,} bytes, fingerprint {fingerprint(expressions)}")

@@ -14,7 +14,7 @@ from .import_settings import ImportSettings
 from .ink_import import ink_expression
 from .inkset import Expression
 from .inspection import not_written
-from .source_files import IMAGES, INK, files, identifier_of, names
+from .source_files import IMAGES, INK, STROKES, files, identifier_of, names
 
 
 def import_data(
@@ -22,8 +22,9 @@ def import_data(
 ) -> tuple[list[Expression], ImportReport]:
     """Read all that lies at the paths, and show how far it is.
 
-    A folder or zip that holds an InkML file is ink, and its images are left alone; any other one
-    is images.
+    A folder or zip that holds an InkML file is ink, with the JSON strokes in it, and its images are
+    left alone, which the report counts. Any other one is images or, where there are none, JSON
+    strokes.
 
     Returns:
         The expressions, in order of path and name, and a report of what was skipped and why.
@@ -35,7 +36,8 @@ def import_data(
     settings = settings or ImportSettings()
     report = ImportReport()
     expressions: dict[str, Expression] = {}
-    kinds = [(path, INK if names(path, INK) else IMAGES) for path in paths]
+    kinds = [(path, _kind(path)) for path in paths]
+    report.images_left = sum(len(names(path, IMAGES)) for path, kind in kinds if kind != IMAGES)
     found = [name for path, kind in kinds for name in names(path, kind)]
     told = {name: identifier_of(name) for name in found}
     if settings.captions is not None:
@@ -45,7 +47,7 @@ def import_data(
         for path, kind in kinds:
             if kind == IMAGES:
                 _check_images(path, settings)
-            build = ink_expression if kind == INK else image_expression
+            build = image_expression if kind == IMAGES else ink_expression
             for name, data in files(path, kind):
                 progress.advance()
                 identifier = told[name]
@@ -60,11 +62,19 @@ def import_data(
     return list(expressions.values()), report
 
 
+def _kind(path: Path) -> tuple[str, ...]:
+    """The suffixes of what is read there."""
+    if names(path, INK):
+        return (*INK, *STROKES)
+    return STROKES if names(path, STROKES) and not names(path, IMAGES) else IMAGES
+
+
 def _check_images(path: Path, settings: ImportSettings) -> None:
     if not names(path, IMAGES):
         raise DataError(
-            f"expected a .zip or folder of .inkml files or of images ({' '.join(IMAGES)}), or one "
-            f"such file, at {path}, found none; unpack other archives first"
+            f"expected a .zip or folder of .inkml files or of images ({' '.join(IMAGES)}) or of "
+            f"JSON strokes, or one such file, at {path}, found none; unpack other archives "
+            "first"
         )
     if settings.labelled and settings.captions is None:
         raise DataError(

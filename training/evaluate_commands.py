@@ -99,6 +99,7 @@ def evaluate(
       inktex evaluate my-bundle train.inkset --split validation --calibrate --beam 5
     """
     from ..core.errors import DataError
+    from ..runtimes import bundle_folder
     from .error_analysis import analyse
     from .evaluation import read_all, write_readings
     from .reliability import cross_validated, draw_reliability, fit_calibration, of_readings
@@ -107,6 +108,7 @@ def evaluate(
     _check_files({"--errors": errors, "--output": output, "--reliability": reliability})
     if errors_limit is not None and errors is None:
         raise DataError("--errors-limit: expected --errors PAGE.html with it, found none")
+    model = Path(bundle_folder(model))  # after what refuses to write into the one that comes along
     samples = _samples(source, captions, model if split == "validation" else None, limit)
     recognizer, runtime, precision = _recognizer(model, runtime, precision)
     both = recognizer.manifest.decoding.rescore and rescore is not False

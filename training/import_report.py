@@ -41,6 +41,7 @@ class ImportReport:
     Attributes:
         imported: expressions taken.
         skipped: files not taken, in the order they were read.
+        images_left: images that lay beside ink, and were not looked at.
         without_file: captions for which no file was found.
         not_written: expressions whose captions no search writes that keeps to the grammar.
         respelt: captions that were not in the evaluation convention and now are.
@@ -52,6 +53,7 @@ class ImportReport:
 
     imported: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    images_left: int = 0
     without_file: list[str] = field(default_factory=list)
     not_written: list[str] = field(default_factory=list)
     respelt: int = 0
@@ -82,6 +84,10 @@ class ImportReport:
         for reason, count in Counter(each.reason for each in self.skipped).most_common():
             example = next(each for each in self.skipped if each.reason == reason)
             lines.append(f"skipped {count}: {reason} (as {example})")
+        if self.images_left:
+            lines.append(
+                f"{self.images_left} images beside the ink are left out; import them by themselves"
+            )
         if self.without_file:
             lines.append(
                 f"{len(self.without_file)} captions name no file that was found (as "

@@ -1,4 +1,4 @@
-"""Ink with captions, as CROHME and MathWriting distribute it: InkML."""
+"""Ink with captions: InkML, as CROHME and MathWriting distribute it, or JSON strokes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROUNDED = 1e-3  # share of a formula's extent by which its points may be moved
 def ink_expression(
     identifier: str, name: str, data: bytes, settings: ImportSettings, report: ImportReport
 ) -> Expression:
-    """The expression of one InkML file.
+    """The expression of one file of InkML or JSON.
 
     Args:
         name, data: of the file.

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from ..core.errors import DataError
 
 INK = (".inkml",)
+STROKES = (".json",)
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _ZIP = b"PK\x03\x04"
@@ -28,7 +29,7 @@ def place_of(name: str) -> tuple[str, ...]:
     spelt = unicodedata.normalize("NFC", name.replace("\\", "/").strip())
     parts = [part for part in PurePosixPath(spelt).parts if part not in ("/", "..")] or [""]
     suffix = PurePosixPath(parts[-1]).suffix
-    if suffix.lower() in (*INK, *IMAGES):
+    if suffix.lower() in (*INK, *STROKES, *IMAGES):
         parts[-1] = parts[-1][: -len(suffix)]
     return tuple(parts)
 

@@ -23,7 +23,10 @@ _QAT = {"optimisation.learning_rate": "1e-4"}
 
 @click.command()
 @click.argument("data", type=_PATH)
-@click.option("--recipe", help="Which recipe.  [default: that of --resume or --from, else edge]")
+@click.option(
+    "--recipe",
+    help="edge, coverage, abm or mask_and_match.  [default: that of --resume or --from, else edge]",
+)
 @click.option("--budget", required=True, help="150m, 60cpu-m, 40epochs or 1000steps.")
 @click.option("-o", "--output", type=_PATH, help="Folder for checkpoints and log.")
 @settings_option

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..core.bundle import Bundle
 from ..core.errors import CheckpointError
 from ..core.vocabulary import Vocabulary
-from ..runtimes import DEFAULT_BUNDLE
+from ..runtimes import bundle_folder
 from .checkpoint import Checkpoint
 from .recipe import ModelSettings
 from .recognizer import Recognizer
@@ -84,8 +84,7 @@ def load_source(path: Path) -> Source:
 
 def bundle_at(path: Path) -> Bundle | None:
     """The bundle that a path to weights means, if it means one: a folder, or "default"."""
-    if path == Path("default") and not path.exists():
-        path = DEFAULT_BUNDLE
+    path = Path(bundle_folder(path))
     return Bundle.open(path) if path.is_dir() else None
 
 

@@ -191,7 +191,7 @@ def test_a_missing_extra_is_answered_with_the_pip_command(arguments: list[str]) 
 
 
 def test_the_extra_is_the_one_the_folder_is_named_after() -> None:
-    assert doctest.testmod(cli) == (0, 3)
+    assert doctest.testmod(cli) == (0, 4)
 
 
 @pytest.mark.usefixtures("plugin")

@@ -193,4 +193,13 @@ def test_what_is_no_bundle_is_told(programs: dict[str, Path], tmp_path: Path) ->
     done = subprocess.run([programs["read"], tmp_path], input="", capture_output=True, text=True)
     assert done.returncode == 1
     assert "expected a bundle, found no manifest.json" in done.stderr
+    shown = json.loads((DEFAULT_BUNDLE / "manifest.json").read_text(encoding="utf-8"))
+    for field, value, said in (
+        ("format_version", 2, "format version 1, found 2"),
+        ("preprocessing", {"name": "normalised-ink-and-trail"}, "and-trail"),
+    ):
+        (tmp_path / "manifest.json").write_text(json.dumps({**shown, field: value}))
+        done = subprocess.run([programs["read"], tmp_path], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert said in done.stderr
     assert subprocess.run([programs["read"]], capture_output=True).returncode == 2

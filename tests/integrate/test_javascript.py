@@ -132,6 +132,25 @@ def test_what_is_no_ink_is_told(strokes: str, said: str) -> None:
     assert said in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("version", "name", "said"),
+    [
+        (1, "normalised-ink", ""),
+        (2, "normalised-ink", "format version 1, found 2"),
+        (1, "normalised-ink-and-trail", "found normalised-ink-and-trail"),
+    ],
+)
+def test_bundles_of_another_kind_are_refused(version: int, name: str, said: str) -> None:
+    module = json.dumps((JAVASCRIPT / "inktex.js").as_uri())
+    manifest = json.dumps({"format_version": version, "preprocessing": {"name": name}})
+    script = f"import * as inktex from {module}; inktex.checkManifest({manifest})"
+    done = subprocess.run(
+        [program("node"), "--input-type=module", "-e", script], capture_output=True, text=True
+    )
+    assert done.returncode == bool(said)
+    assert said in done.stderr
+
+
 def test_every_pixel_of_real_ink(data_root: Path) -> None:
     settings = preprocessing(Rendering())
     assert_drawn_alike([(list(each), settings) for each in sampled(data_root, "2016", 11, 100)])

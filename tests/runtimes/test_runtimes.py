@@ -107,11 +107,16 @@ def test_without_the_default_bundle_it_says_so(
 
 
 def test_the_default_bundle_is_the_one_that_comes_along(
-    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inktex.runtimes, "DEFAULT_BUNDLE", tiny_bundle.path)
     assert load()(STROKES).tokens == load(tiny_bundle)(STROKES).tokens
     assert os.fspath(inktex.runtimes.DEFAULT_BUNDLE) == os.fspath(tiny_bundle.path)
+    monkeypatch.chdir(tmp_path)
+    assert load("default").manifest == tiny_bundle.manifest
+    (tmp_path / "default").mkdir()
+    with pytest.raises(BundleError, match="expected a bundle"):
+        load("default")  # what is there is meant
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")

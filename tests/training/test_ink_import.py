@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from inktex.core.errors import DataError
 from inktex.core.ink_file import read_ink
 from inktex.training.captions import CaptionTable, read_caption_table, read_captions
 from inktex.training.data_import import import_data
@@ -146,6 +149,25 @@ def test_a_caption_from_elsewhere_does_without_the_layout_tree(tmp_path: Path) -
     both, report = import_data([folder], ImportSettings(texts))
     assert [each.caption for each in both] == [("z",), ("x", "^", "{", "2", "}")]
     assert (report.compared, report.skipped) == (0, [])
+
+
+def test_json_strokes_are_ink_beside_inkml_or_where_there_are_no_images(tmp_path: Path) -> None:
+    record = {"strokes": [[[0, 0], [10, 20]]], "latex": "x^2", "writer": "me"}
+    folder = tmp_path / "json"
+    folder.mkdir()
+    (folder / "a.json").write_text(json.dumps(record))
+    [alone], report = import_data([folder])
+    assert (alone.identifier, alone.writer) == ("a", "me")
+    assert (alone.caption, report.images_left) == (("x", "^", "{", "2", "}"), 0)
+    written(folder, power=POWER)
+    (folder / "picture.png").write_bytes(b"not looked at")
+    both, report = import_data([folder])
+    assert [each.identifier for each in both] == ["a", "power"]
+    assert report.images_left == 1
+    assert "1 images beside the ink are left out" in str(report)
+    (folder / "power.inkml").unlink()
+    with pytest.raises(DataError, match="expected captions for the images"):
+        import_data([folder])  # such a file beside images says something of them
 
 
 def test_points_far_from_the_corner_of_the_recorder_do_not_fall_together(tmp_path: Path) -> None:

@@ -195,12 +195,26 @@ inline std::int64_t product(Shape::const_iterator first, Shape::const_iterator l
   return std::accumulate(first, last, std::int64_t{1}, std::multiplies<>());
 }
 
+// Throws where a manifest tells of something that this file does not know.
+inline void check_manifest(const Json& manifest) {
+  if (manifest.at("format_version") != 1) {
+    throw std::runtime_error("expected a bundle of format version 1, found " +
+                             manifest.at("format_version").dump());
+  }
+  const Json& name = manifest.at("preprocessing").at("name");
+  if (name != "normalised-ink") {
+    throw std::runtime_error("expected images of the drawing alone (normalised-ink), found " +
+                             name.dump());
+  }
+}
+
 class Recognizer {
  public:
   explicit Recognizer(const std::string& bundle, const std::string& precision = "") {
     std::ifstream file(bundle + "/manifest.json");
     if (!file) throw std::runtime_error(bundle + ": expected a bundle, found no manifest.json");
     manifest_ = Json::parse(file);
+    check_manifest(manifest_);
     const auto& variants = manifest_.at("variants");
     const auto variant = std::find_if(variants.begin(), variants.end(), [&](const Json& each) {
       return each.at("target") == "onnxruntime" &&

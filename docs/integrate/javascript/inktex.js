@@ -122,10 +122,19 @@ export function preparedImage(strokes, parameters) {
   return { height, width, values };
 }
 
+/** Throws where a manifest tells of something that this file does not know. */
+export function checkManifest({ format_version: version, preprocessing }) {
+  if (version !== 1) throw new Error(`expected a bundle of format version 1, found ${version}`);
+  if (preprocessing.name !== "normalised-ink") {
+    throw new Error(`expected images of the drawing alone (normalised-ink), found ${preprocessing.name}`);
+  }
+}
+
 export class Recognizer {
   /** @param ort onnxruntime-web; @param url of the bundle's folder, with a slash at its end. */
   static async load(ort, url, precision) {
     const manifest = await (await fetched(`${url}manifest.json`)).json();
+    checkManifest(manifest);
     const variant = manifest.variants.find((each) =>
       each.target === "onnxruntime" && (!precision || each.precision === precision));
     if (!variant) throw new Error(`${url}: expected a variant for onnxruntime, found none`);
