@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import Bundle
@@ -128,6 +129,7 @@ def measure_accuracy(
     kinds: Sequence[str] = KINDS,
     precisions: Sequence[str],
     beams: Sequence[int],
+    runtimes: Mapping[str, str] = MappingProxyType({}),
     constrain: bool = True,
     limit: int | None = None,
     workers: int = 2,
@@ -139,6 +141,7 @@ def measure_accuracy(
         root: see `load_test_set`.
         constrain: keep to well-formed formulas.
         limit: only so many formulas of each set, spread over it.
+        runtimes: what runs each precision; the fastest here where nothing is said.
         beams: each of more than one also with both directions, where the bundle can.
         finished: called with every row as soon as it is complete, in order of the table.
 
@@ -171,7 +174,7 @@ def measure_accuracy(
         # not forked: the threads of this process's libraries would be missing in the child
         mp_context=get_context("spawn"),
         initializer=_start_worker,
-        initargs=(bundle.path, samples, constrain),
+        initargs=(bundle.path, samples, constrain, dict(runtimes)),
     )
     try:
         waiting = {pool.submit(_read_chunk, *chunk): chunk for chunk in chunks}
@@ -222,9 +225,14 @@ class _Worker:
     """What a worker process holds: the samples, and a recognizer for each precision."""
 
     def __init__(
-        self, bundle: Path, samples: dict[tuple[str, str], list[Sample]], constrain: bool
+        self,
+        bundle: Path,
+        samples: dict[tuple[str, str], list[Sample]],
+        constrain: bool,
+        runtimes: Mapping[str, str],
     ) -> None:
         self.bundle = bundle
+        self.runtimes = runtimes
         self.samples = samples
         self.constrain = constrain
         self.recognizers: dict[str, Recognizer] = {}
@@ -234,8 +242,9 @@ class _Worker:
         from ..runtimes import load
 
         if setting.precision not in self.recognizers:
+            runtime = self.runtimes.get(setting.precision, "auto")
             self.recognizers[setting.precision] = load(
-                self.bundle, precision=setting.precision, threads=1
+                self.bundle, runtime, setting.precision, threads=1
             )
         recognizer = self.recognizers[setting.precision]
         answers = []
@@ -261,10 +270,13 @@ _worker: _Worker | None = None
 
 
 def _start_worker(
-    bundle: Path, samples: dict[tuple[str, str], list[Sample]], constrain: bool
+    bundle: Path,
+    samples: dict[tuple[str, str], list[Sample]],
+    constrain: bool,
+    runtimes: Mapping[str, str],
 ) -> None:
     global _worker
-    _worker = _Worker(bundle, samples, constrain)
+    _worker = _Worker(bundle, samples, constrain, runtimes)
 
 
 def _read_chunk(setting: Setting, start: int) -> list[Answer]:

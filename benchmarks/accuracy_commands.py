@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options
-from .reporting import begin, end, precisions_of
+from .reporting import begin, end, make_folder, precisions_of
 
 if TYPE_CHECKING:
     from .accuracy import Row
@@ -68,6 +68,7 @@ def accuracy(
       inktex benchmark accuracy my-bundle --data ../shared/data --json accuracy.json
       inktex benchmark accuracy my-bundle --data ../shared/data --sets 2014 --beam 1 --limit 50
     """
+    from ..runtimes import choose
     from ..runtimes.processors import available_processors
     from ..training.evaluation import write_readings
     from .accuracy import HEADER, KINDS, measure_accuracy
@@ -76,10 +77,14 @@ def accuracy(
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise click.UsageError(f"--from: expected {' or '.join(KINDS)}, found {unknown[0]}")
     opened, report = begin("accuracy", bundle, json_file)
-    report["options"] = {"grammar": grammar, "limit": limit}
+    chosen = precisions_of(opened, precisions)
+    # once for all processes, and said: two precisions may be fastest on two runtimes
+    runtimes = {each: choose(opened, precision=each, threads=1)[0].runtime for each in chosen}
+    click.echo(f"- {', '.join(f'{each} by {runtimes[each]}' for each in chosen)}\n")
+    report["options"] = {"grammar": grammar, "limit": limit, "runtimes": runtimes}
     rows: list[dict[str, Any]] = []
     if readings is not None:
-        readings.mkdir(parents=True, exist_ok=True)
+        make_folder(readings, "--readings")
 
     def finished(row: Row) -> None:
         click.echo(row_of(row.cells()))
@@ -99,7 +104,8 @@ def accuracy(
         data,
         test_sets=sets,
         kinds=kinds,
-        precisions=precisions_of(opened, precisions),
+        precisions=chosen,
+        runtimes=runtimes,
         beams=beams,
         constrain=grammar,
         limit=limit,
@@ -117,7 +123,13 @@ def accuracy(
 @options.one_precision
 @options.one_beam
 @options.limit
-@click.option("--seed", default=0, show_default=True, help="Of what is random in a condition.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Of what is random in a condition.",
+)
 @click.option(
     "--only", metavar="WORDS", help="Only the conditions with this in their names, and plain ones."
 )
@@ -146,7 +158,7 @@ def robustness(
       inktex benchmark robustness my-bundle 2014.inkset --json robustness.json
       inktex benchmark robustness my-bundle 2014.inkset --only photo --sheet photo.png --limit 200
     """
-    from ..core.errors import DataError
+    from ..core.replacement import check_writable
     from ..runtimes import load
     from ..training.contact_sheet import write_contact_sheet
     from ..training.inkset import load_inkset
@@ -154,23 +166,26 @@ def robustness(
     from .report import row_of
     from .robustness import HEADER, conditions, measure_robustness, picture
 
-    for option, path in (("--sheet", sheet), ("--json", json_file)):
-        if path is not None and not path.parent.is_dir():
-            raise DataError(f"{option}: expected a file in a folder that exists, found {path}")
+    if sheet is not None:
+        check_writable(sheet, "--sheet")
     chosen = conditions(only or "")
     expressions = spread(load_inkset(data), limit)
     opened, report = begin("robustness", bundle, json_file)
     recognizer = load(opened, precision=precision)
 
+    running = recognizer.running
+    settings = {"precision": precision, "beam": beam, "limit": limit, "seed": seed}
+    if running is not None:
+        settings |= {"runtime": running.runtime, "precision": running.precision}
+    outcomes: list[Outcome] = []
+
     def finished(outcome: Outcome) -> None:
         click.echo(row_of(outcome.cells()))
+        outcomes.append(outcome)
+        end(report, json_file, options=settings, rows=[each.to_dict() for each in outcomes])
 
     click.echo(row_of(HEADER))
     click.echo("|" + "---|" * len(HEADER))
-    outcomes = measure_robustness(
-        recognizer, expressions, chosen, beam=beam, seed=seed, finished=finished
-    )
+    measure_robustness(recognizer, expressions, chosen, beam=beam, seed=seed, finished=finished)
     if sheet is not None:
         write_contact_sheet(sheet, picture(expressions[0], chosen, seed))
-    settings = {"precision": precision, "beam": beam, "limit": limit, "seed": seed}
-    end(report, json_file, options=settings, rows=[each.to_dict() for each in outcomes])

@@ -99,8 +99,8 @@ def measure_front(
     Raises:
         DataError: a formula has no caption.
     """
-    lengths = [len(each.caption or ()) for each in formulas]
-    if not all(lengths):
+    captions = [each.caption or () for each in formulas]
+    if not all(captions):
         raise DataError("expected a caption of every formula to time with, found one without")
     bundles = {each.arm: _bundle(studying, each.arm, calibration) for each in outcomes}
     contenders = [
@@ -108,10 +108,11 @@ def measure_front(
         for arm, (bundle, _) in bundles.items()
     ]
     streams = measure_streams(contenders, formulas, effort)
-    kept = [lengths[number] for number in streams.kept]
     points: list[Point] = []
     for outcome, stream in zip(outcomes, streams.each, strict=True):
         bundle, parameters = bundles[outcome.arm]
+        vocabulary = bundle.manifest.vocabulary  # may spare braces
+        kept = [len(vocabulary.written(captions[number])) for number in streams.kept]
         encode_ms, step_ms, formula_ms = _times(
             [each for repeat in stream.repeats for each in repeat.passes], kept
         )

@@ -67,7 +67,7 @@ one_precision = click.option(
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="Which of the bundle's variants; auto is its first.",
+    help="Which of the bundle's variants; auto is the fastest here.",
 )
 one_beam = click.option(
     "--beam",

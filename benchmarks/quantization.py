@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import Bundle, write_bundle
-from ..core.errors import BundleError, InktexError
+from ..core.errors import BundleError, DataError, InktexError
 from ..core.manifest import Variant
 from ..core.paired import paired_drop
 from ..runtimes import choose
@@ -122,9 +122,18 @@ def ways(
     Args:
         precisions: of which each target's own are taken; "all" for all of them.
         methods: the first is also that of the controlled and of the aware rows.
+
+    Raises:
+        QuantizationError: there is no such target.
+        DataError: a precision that no target has.
     """
     from ..quantization.quantizers import precisions_of
 
+    possible = {each for target in targets for each in precisions_of(target)} | {"all", "fp32"}
+    if unknown := sorted(set(precisions) - possible):
+        raise DataError(
+            f"--precisions: expected some of {', '.join(sorted(possible))}, found {unknown[0]!r}"
+        )
     found: list[Way] = []
     for target in targets:
         known = precisions_of(target)

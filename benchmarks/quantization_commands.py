@@ -113,7 +113,7 @@ def quantization(
     from .quantization import VALIDATION, Comparison, digests, header, ways
     from .quantization_report import write_report
     from .report import row_of
-    from .reporting import begin
+    from .reporting import begin, make_folder
 
     opened, report = begin("quantization", bundle, None, timed=True)
     trained = _compatible(opened, aware)
@@ -141,7 +141,7 @@ def quantization(
             f"{output}: expected rows of the same bundle, sets, calibration, formulas and machine, "
             f"found {record.others} findings of others; name another folder with -o"
         )
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output, "-o")
     sources: dict[tuple[str, bool], QuantizationSource] = {}
 
     def source(method: str, is_aware: bool) -> QuantizationSource:
@@ -219,6 +219,7 @@ def calibration(
     Examples:
       inktex benchmark calibration fp32 --calibration train.inkset --json calibration.json
     """
+    from ..core.errors import DataError
     from ..core.paired import paired_drop
     from ..quantization.calibration_data import split_for
     from ..quantization.quantizers import quantizer
@@ -231,6 +232,11 @@ def calibration(
 
     opened, report = begin("calibration", bundle, json_file)
     training, validation = split_for(opened, load_inkset(calibration))
+    if max(counts) > len(training):
+        raise DataError(
+            f"--samples: expected at most {len(training)} formulas, which {calibration} has to "
+            f"calibrate with, found {max(counts)}"
+        )
     trials = Trials(opened, spread(validation, limit), forced=len(validation))
     before = trials.reference_right()
     names = ("method", "formulas", "tokens equal %", "divergence", "points lost")

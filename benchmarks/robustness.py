@@ -153,10 +153,12 @@ def measure_robustness(
         finished: called with every outcome as soon as it is there.
 
     Raises:
-        DataError: there is no formula, or one is an image.
+        DataError: there is no formula, or one is an image or has no caption.
     """
     if not expressions or any(not each.strokes for each in expressions):
         raise DataError("expected formulas of ink, to draw them anew, found images or nothing")
+    if any(not each.caption for each in expressions):
+        raise DataError("expected a caption of every formula, found some without")
     outcomes: list[Outcome] = []
     plain: dict[str, float] = {}
     with Progress(len(chosen) * len(expressions), "robustness") as progress:

@@ -68,12 +68,15 @@ def measure_steps(checkpoint: Checkpoint, expressions: Sequence[Expression]) -> 
     not timed.
 
     Raises:
-        DataError: the decoder is no transformer, or there is no formula.
+        DataError: the decoder is no transformer, or there is no formula, or one
+            without a caption.
     """
     from ..core.errors import InputError
 
     if not expressions:
         raise DataError("expected formulas to write, found none")
+    if any(not each.caption for each in expressions):
+        raise DataError("expected a caption of every formula, found some without")
     decoders = Decoders(checkpoint)
     vocabulary = checkpoint.vocabulary
     times: dict[str, list[float]] = {form: [] for form in FORMS}

@@ -146,7 +146,9 @@ class Studying:
         return [
             self.outcome(arm)
             for arm in self.study.arms
-            if not self.command(arm) and all(self._score(arm, each).exists() for each in self.tests)
+            if not self.command(arm)
+            and self._row(arm)
+            and all(self._is_scored(arm, each) for each in self.tests)
         ]
 
     def _all(self, parts: Sequence[Pretraining | Arm]) -> None:
@@ -181,8 +183,7 @@ class Studying:
             for test in self.tests:
                 path = self._score(part, test)
                 command = ["evaluate", str(self.last(part)), str(test), "--json"]
-                fresh = path.exists() and _time(path) >= _time(self.last(part))
-                if not fresh and not self._called(part.name, command, path):
+                if not self._is_scored(part, test) and not self._called(part.name, command, path):
                     return f"cannot be evaluated on {test}, see {self._log(part.name)}"
         return ""
 
@@ -205,6 +206,7 @@ class Studying:
             loaded = Checkpoint.load(last) if arm else PretrainedEncoder.load(last)
             _check_same(loaded.recipe, part, self.study.settings, last)
             if budget.share(loaded.progress, steps_per_epoch=1) >= 1:
+                self._check_data(loaded, part, last)
                 return []
             return [*command, "--resume", str(last)]
         command += ["--recipe", part.recipe]
@@ -231,15 +233,15 @@ class Studying:
     def outcome(self, arm: Arm) -> Outcome:
         """What came of an arm that is done."""
         from ..training.checkpoint import Checkpoint
-        from ..training.training_log import FILE, read_log
 
         checkpoint = Checkpoint.load(self.last(arm))
         progress = checkpoint.progress
-        row = next(
-            each
-            for each in reversed(read_log(self.place(arm.name) / FILE))
-            if "exp_rate" in each and each["step"] == progress.steps
-        )
+        row = self._row(arm)
+        if row is None:
+            raise DataError(
+                f"{self.last(arm)}: expected a training that ended with a validation, found one "
+                f"that was stopped after {progress.steps} steps; give a longer --budget"
+            )
         return Outcome(
             arm.name,
             checkpoint.provenance["train"]["expressions"],
@@ -251,6 +253,51 @@ class Studying:
             row["exp_rate"],
             {test.stem: json.loads(self._score(arm, test).read_text()) for test in self.tests},
         )
+
+    def _row(self, arm: Arm) -> dict[str, float] | None:
+        """What the log says at the last step of an arm, if it was validated there."""
+        from ..training.checkpoint import Checkpoint
+        from ..training.training_log import FILE, read_log
+
+        steps = Checkpoint.load(self.last(arm)).progress.steps
+        rows = reversed(read_log(self.place(arm.name) / FILE))
+        return next((row for row in rows if "exp_rate" in row and row["step"] == steps), None)
+
+    def _is_scored(self, arm: Arm, test: Path) -> bool:
+        """Whether there is a score of the arm as it is, on the test as it is."""
+        path = self._score(arm, test)
+        if not path.exists() or _time(path) < max(_time(self.last(arm)), _time(test)):
+            return False
+        data: object = json.loads(path.read_text()).get("data")
+        return data == str(test)
+
+    def _check_data(self, loaded: Any, part: Pretraining | Arm, last: Path) -> None:
+        """Raise DataError where a training that is done has learnt from something else."""
+        from ..training.inkset import fingerprint, load_inkset
+        from ..training.split import some_of, split_expressions
+
+        learnt = loaded.provenance.get("train", {}).get("fingerprint")
+        if learnt is None:
+            return
+        share = part.labels if isinstance(part, Arm) else 1.0
+        recipe = loaded.recipe
+        training, _ = split_expressions(
+            load_inkset(self.data), recipe.validation_share, recipe.split_seed
+        )
+        training = some_of(training, share, recipe.split_seed)
+        roles = {"source": part.start, "teacher": part.teacher} if isinstance(part, Arm) else {}
+        others = [
+            f"another {role}"
+            for role, name in roles.items()
+            if (role in loaded.provenance) != bool(name)
+        ]
+        if fingerprint(training) != learnt:
+            others.append("other data, or another share of it")
+        if others:
+            raise DataError(
+                f"{last}: expected a training as {part.name!r} of the study has it, found one with "
+                f"{' and '.join(others)}; name another folder with -o"
+            )
 
     def write(self, outcomes: Sequence[Outcome], facts: Mapping[str, Any]) -> None:
         """Leave everything in the folder as `RESULTS`."""

@@ -44,8 +44,8 @@ class Throughput:
 
     @property
     def per_second(self) -> float:
-        """Files for each second."""
-        return self.files / self.seconds
+        """Formulas that were read for each second."""
+        return self.lines / self.seconds
 
     def __str__(self) -> str:
         peaks = (
@@ -112,6 +112,8 @@ def measure_throughput(
                 f"expected {files} files read or refused, found {lines} and {len(refused)}, and "
                 f"status {process.returncode}: {(refused or ['nothing was said'])[-1].strip()}"
             )
+    if not lines:
+        raise InktexError(f"expected files that can be read, found none: {refused[-1].strip()}")
     return Throughput(files, lines, ended - began, quarter_peak, peak)
 
 

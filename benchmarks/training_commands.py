@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from . import options
-from .reporting import end, head
+from .reporting import end, head, make_folder
 
 if TYPE_CHECKING:
+    from .formulas import Formula
     from .front import Point
     from .studying import Outcome, Studying
 
@@ -141,7 +142,9 @@ def study(
       inktex benchmark study my-study.json train.inkset --budget 2h --seeds 3 -o runs/mine
     """
     from ..core.errors import DataError
+    from ..training.inkset import load_inkset
     from . import seeds as of_seeds
+    from .formulas import load_formulas
     from .report import heading, table
     from .study import Study
     from .studying import Studying, header
@@ -151,6 +154,11 @@ def study(
     study = Study.read(name).with_seeds(seeds)
     studying = Studying(study, data, tests, folder, budget, jobs, threads)
     names = [test.stem for test in tests]
+    # what is missing is told before anything is trained
+    for test in tests:
+        load_inkset(test)
+    formulas = load_formulas(timed, limit=samples) if timed is not None else []
+    make_folder(folder, "-o")
 
     def tell(outcomes: Sequence[Outcome]) -> None:
         click.echo(f"{heading(report['environment'])}\n- budget {studying.budget}\n")
@@ -167,25 +175,24 @@ def study(
     if spreads:
         click.echo(f"\n{table(of_seeds.header(names), [each.cells(names) for each in spreads])}")
         report = {**report, "spreads": [each.to_dict() for each in spreads]}
-    if timed is not None:
+    if formulas:
+        studying.write(outcomes, report)  # timing may be interrupted
         once = [each.mean for each in spreads] or outcomes
-        points = _front(studying, once, timed, samples)
+        points = _front(studying, once, formulas, samples)
         report = {**report, "front": [each.to_dict() for each in points]}
     studying.write(outcomes, report)
 
 
 def _front(
-    studying: Studying, outcomes: Sequence[Outcome], timed: Path, samples: int
+    studying: Studying, outcomes: Sequence[Outcome], formulas: Sequence[Formula], samples: int
 ) -> list[Point]:
     """Time the arms, print the table and draw the front."""
     from ..core.replacement import replacing
     from ..training.inkset import load_inkset
-    from .formulas import load_formulas
     from .front import HEADER, measure_front, plot
     from .profiler.single_stream import Effort
     from .report import table
 
-    formulas = load_formulas(timed, limit=samples)
     effort = Effort(samples=samples, seconds=1.0, repeats=1)
     points = measure_front(studying, outcomes, formulas, load_inkset(studying.data), effort)
     click.echo(f"\n{table(HEADER, [each.cells() for each in points])}")
@@ -230,9 +237,12 @@ def training_speed(
       inktex benchmark training-speed train.inkset
       inktex benchmark training-speed train.inkset --recipes edge --turns 5
     """
+    from ..training.recipes import named
     from .report import heading, table
     from .training_speed import HEADER, measure_training_speed
 
+    for name in recipes:
+        named(name)
     report = head("training-speed", json_file, timed=True)
     click.echo(f"{heading(report['environment'])}\n")
     rows = measure_training_speed(

@@ -247,6 +247,11 @@ def check_replaceable(path: Path) -> None:
             f"{path}: expected a bundle to replace or nothing, found something else; "
             "name another directory or remove it"
         )
+    if path.resolve() == Path.cwd():
+        raise BundleError(
+            f"{path}: expected a folder that a bundle can take the place of, found the one that "
+            "this command was called in; name another"
+        )
     above = next(each for each in path.absolute().parents if os.path.lexists(each))
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise BundleError(

@@ -68,8 +68,13 @@ class Control:
     def noise(self) -> str:
         """What there is to say where the validation set is too small for what was asked; or ""."""
         half = (self.drop.high - self.drop.low) / 2
-        if half <= self.max_drop:
+        if half <= self.max_drop and 100 / self.drop.count <= self.max_drop:
             return ""
+        if half <= self.max_drop:  # nothing was lost or won, which of so few says little
+            return (
+                f"--max-drop {self.max_drop:g} is below what {self.drop.count} formulas can tell: "
+                f"one of them is {100 / self.drop.count:.2f} points; validate on more to be sure"
+            )
         return (
             f"--max-drop {self.max_drop:g} is below what {self.drop.count} formulas can tell: the "
             f"drop is {self.drop.points:+.2f} points, with 95 % confidence between "
@@ -155,7 +160,7 @@ def sensitivities(
     with Progress(len(layers), "layers quantised alone") as progress:
         for layer in layers:
             made: dict[str, Any] = record.get(
-                f"{quantizer.name} agreement {layer}",
+                f"{quantizer.name}, {quantizer.form}, agreement {layer}",
                 lambda layer=layer: asdict(  # type: ignore[misc]
                     trials.agreement(*quantizer.make(alone(quantizer, layer)))
                 ),
@@ -165,7 +170,7 @@ def sensitivities(
     found.sort(key=lambda each: (each.agreement.equal, -each.agreement.divergence))
     for number, each in enumerate(found[:RATED]):
         after: list[bool] = record.get(
-            f"{quantizer.name} alone {each.layer}",
+            f"{quantizer.name}, {quantizer.form}, alone {each.layer}",
             lambda layer=each.layer: trials.right(  # type: ignore[misc]
                 *quantizer.make(alone(quantizer, layer))
             ),

@@ -113,7 +113,14 @@ def quantize(
     settings = Settings(
         forms_of(targets, precisions), samples, seed, method, max_drop, forced, beam
     )
+    if validation is not None and max_drop is None:
+        raise click.UsageError("--validation: expected --max-drop with it, found none")
     opened = Bundle.open(bundle_folder(bundle))
+    if only and output.resolve() == opened.path.resolve():
+        raise click.UsageError(
+            "--only: expected another place than that of BUNDLE, whose float32 graphs would be "
+            f"lost, found {output}"
+        )
     calibrating = load_calibration(calibration)
     validating = load_inkset(validation) if validation else []
     if max_drop is not None and validation is None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..core.bundle import Bundle
 from ..core.errors import InputError, QuantizationError
 from ..core.preparation import prepare_image
+from ..export.golden import golden_arrays
 from ..export.shared_weights import whole
 from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression
@@ -109,10 +110,28 @@ class QuantizationSource:
 
     def _trained(self) -> Recognizer:
         if self._checkpoint is not None:
-            return self._checkpoint.trained_network()
+            network = self._checkpoint.trained_network()
+            self._check_weights(network)
+            return network
         from ..training.bundle_weights import bundle_source
 
         return bundle_source(self.bundle).checkpoint().trained_network()
+
+    def _check_weights(self, network: Recognizer) -> None:
+        """Raise QuantizationError where the golden arrays of the bundle are of other weights."""
+        manifest = self.bundle.manifest
+        golden = self.bundle.golden() if manifest.golden else {}
+        shape = manifest.interface, manifest.vocabulary, manifest.preprocessing
+        made = golden_arrays(network, *shape) if golden else {}
+        for name in sorted(golden.keys() & made.keys()):
+            if not name.endswith("log_probs"):
+                continue
+            one, other = golden[name], made[name]
+            if one.shape != other.shape or not np.allclose(one, other, rtol=0.01, atol=0.01):
+                raise QuantizationError(
+                    f"--checkpoint: expected the one that {self.bundle.path} was exported from, "
+                    f"found another, whose {name} differs; name that one, or leave it out"
+                )
 
 
 def check_not_quantized(bundle: Bundle) -> None:

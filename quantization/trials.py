@@ -71,8 +71,8 @@ class Trials:
         self.bundle = bundle
         self.beams = beams
         self.samples = [Sample(each.identifier, each.source, each.caption) for each in expressions]
-        step = max(len(expressions) // forced, 1)
-        self._forced = expressions[::step][:forced]
+        count = min(forced, len(expressions))
+        self._forced = [expressions[i * len(expressions) // count] for i in range(count)]
         self.reference = bundle.variant("onnxruntime", "fp32")
 
     def right(self, variant: Variant, files: Files) -> list[bool]:

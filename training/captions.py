@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ..core.errors import DataError, InputError
+from ..core.errors import DataError, InputError, VocabularyError
+from ..core.grammar import GrammarConstraint
 from ..core.latex import normalize, tokenize
 from ..core.latex_tables import is_known
 from ..core.vocabulary import Vocabulary
 from .import_report import Skip
+from .inkset import Expression
 from .source_files import IMAGES, INK, identifiers, place_of
 
 # What the columns are called in the headers of tables that are about.
@@ -270,3 +272,19 @@ def caption_tokens(text: str, vocabulary: Vocabulary | None = None) -> tuple[str
         if not (is_known(token) if vocabulary is None else token in vocabulary):
             raise Skip("the caption holds an unknown token", token)
     return tokens
+
+
+def not_written(expressions: Iterable[Expression]) -> list[str]:
+    """The identifiers of those whose captions no search writes that keeps to the grammar: a
+    matrix, a group or an argument that is empty, a group that is no argument."""
+    captions = {each.identifier: each.caption for each in expressions if each.caption}
+    vocabulary = Vocabulary.from_captions(captions.values())
+    try:
+        grammar = GrammarConstraint(vocabulary)
+    except VocabularyError:  # no symbol at all
+        return list(captions)
+    return [
+        identifier
+        for identifier, caption in captions.items()
+        if not grammar.accepts(vocabulary.encode(caption))
+    ]

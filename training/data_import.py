@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ..core.errors import DataError
 from ..core.progress import Progress
+from .captions import not_written
 from .image_import import image_expression
 from .import_report import ImportReport, Skip
 from .import_settings import ImportSettings
 from .ink_import import ink_expression
 from .inkset import Expression
-from .inspection import not_written
 from .source_files import IMAGES, INK, STROKES, files, identifier_of, names
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import InputError, VocabularyError
-from ..core.grammar import GrammarConstraint
+from ..core.errors import InputError
 from ..core.latex_tables import PLACING
-from ..core.vocabulary import Vocabulary
+from .captions import not_written
 from .inkset import Expression, fingerprint
 from .stream import drawn_sizes
 
@@ -104,22 +103,6 @@ class Inspection:
                 f"{self.overlap.identifiers} identifiers",
             ]
         return "\n".join(lines)
-
-
-def not_written(expressions: Iterable[Expression]) -> list[str]:
-    """The identifiers of those whose captions no search writes that keeps to the grammar: a
-    matrix, a group or an argument that is empty, a group that is no argument."""
-    captions = {each.identifier: each.caption for each in expressions if each.caption}
-    vocabulary = Vocabulary.from_captions(captions.values())
-    try:
-        grammar = GrammarConstraint(vocabulary)
-    except VocabularyError:  # no symbol at all
-        return list(captions)
-    return [
-        identifier
-        for identifier, caption in captions.items()
-        if not grammar.accepts(vocabulary.encode(caption))
-    ]
 
 
 def inspect_expressions(

@@ -23,7 +23,7 @@ from inktex.benchmarks.quantization import (
 from inktex.benchmarks.quantization_report import layer_lines, origin_lines, plot, write_page
 from inktex.core.bundle import write_bundle
 from inktex.core.cli import main
-from inktex.core.errors import QuantizationError
+from inktex.core.errors import DataError, QuantizationError
 from inktex.training.inkset import save_inkset
 
 from ..training import synthetic
@@ -195,6 +195,13 @@ def test_the_number_of_samples_is_studied(tmp_path: Path, benchmark: Callable[..
     assert [(each["samples"], each["seed"]) for each in rows] == [(16, 1), (20, 1)]
     assert all(0 <= each["agreement"] <= 1 for each in rows)
     assert "| mse | 20 |" in result.output
+    result = benchmark("calibration", "--samples", "16,5000", "--seeds", 1, "--limit", 3)
+    assert (result.exit_code, "--samples: expected at most" in result.output) == (2, True)
+
+
+def test_a_precision_that_no_target_has_is_refused() -> None:
+    with pytest.raises(DataError, match=r"--precisions: expected some of all, .* found 'fp61'"):
+        ways(["onnx", "ort"], ["int8", "fp61"], ["mse"], controlled=False, aware=False)
 
 
 def test_a_set_without_a_name_is_refused(tmp_path: Path, benchmark: Callable[..., Result]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,9 @@ def test_formulas_must_be_ink() -> None:
     for given in ([], [FORMULA, image]):
         with pytest.raises(DataError, match="expected formulas of ink"):
             measure_robustness(Reader(), given, conditions())  # type: ignore[arg-type]
+    unlabelled = replace(FORMULA, caption=(), ink=())
+    with pytest.raises(DataError, match="expected a caption of every formula"):
+        measure_robustness(Reader(), [unlabelled], conditions())  # type: ignore[arg-type]
 
 
 def test_a_bundle_reads_under_every_condition(
@@ -162,10 +166,13 @@ def test_a_bundle_reads_under_every_condition(
     rows = json.loads(report.read_text())["rows"]
     assert [each["condition"] for each in rows] == [each.name for each in conditions()]
     assert [each["unread"] for each in rows] == [0] * len(rows)
+    options = json.loads(report.read_text())["options"]
+    read_by = options["runtime"], options["precision"]
+    assert read_by in {(each.target, each.precision) for each in tiny_bundle.manifest.variants}
     with Image.open(sheet) as page:
         assert page.height > 20 * len(rows)
     failed = inktex(*arguments, "--sheet", tmp_path / "no" / "sheet.png")
-    assert (failed.exit_code, "in a folder that exists" in failed.output) == (2, True)
+    assert (failed.exit_code, "in an existing folder" in failed.output) == (2, True)
 
 
 def test_a_picture_shows_all_conditions() -> None:

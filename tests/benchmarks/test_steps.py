@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,9 @@ def test_recurrent_decoders_and_nothing_are_refused(checkpoint: Checkpoint) -> N
         measure_steps(recurrent.checkpoint("coverage"), synthetic.expressions(2))
     with pytest.raises(DataError, match="found none"):
         measure_steps(checkpoint, [])
+    unlabelled = replace(synthetic.expression(0), caption=(), ink=())
+    with pytest.raises(DataError, match="a caption of every formula"):
+        measure_steps(checkpoint, [unlabelled])
 
 
 def test_every_form_has_a_row_in_the_table(

@@ -141,6 +141,17 @@ def test_trainings_are_run_compared_and_not_run_again(
         # 40 formulas have two captions of three tokens in five, and one of five
         assert each["formula_ms"] > each["encode_ms"] + 3 * each["step_ms"] > 0
     assert timed[0]["ratio"] == 1
+    # an arm that is done is of its data, its share and its test
+    larger = tmp_path / "larger.inkset"
+    save_inkset(larger, synthetic.expressions(41))
+    refused = inktex("benchmark", "study", path, larger, "--test", test, "-o", folder)
+    assert (refused.exit_code, "found one with other data" in refused.stderr) == (2, True)
+    content["arms"] = {**arms, "half": {"recipe": "mask_and_match", "share": 0.5}}
+    path.write_text(json.dumps(content))
+    refused = inktex(*arguments)
+    assert (refused.exit_code, "another share of it" in refused.stderr) == (2, True)
+    refused = inktex(*arguments[:-4], "--test", tmp_path / "no.inkset", "-o", tmp_path / "new")
+    assert (refused.exit_code, (tmp_path / "new").exists()) == (2, False)
     # what is done is told although the rest is not
     content["arms"] = {**arms, "lost": {"recipe": "mask_and_match", "from": str(tmp_path / "no")}}
     path.write_text(json.dumps(content))

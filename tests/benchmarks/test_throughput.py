@@ -24,6 +24,9 @@ def test_files_that_are_refused_are_counted_apart(
     broken = Formula("broken.json", b"{")
     result = measure_throughput(tiny_bundle, [broken, *formulas[:3]], files=8, beam=1)
     assert (result.files, result.lines) == (8, 6)
+    assert result.per_second == pytest.approx(6 / result.seconds)
+    with pytest.raises(InktexError, match="expected files that can be read, found none"):
+        measure_throughput(tiny_bundle, [broken], files=2, beam=1)
 
 
 def test_a_command_that_fails_says_why(tiny_bundle: Bundle, formulas: list[Formula]) -> None:

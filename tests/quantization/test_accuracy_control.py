@@ -100,6 +100,8 @@ def test_a_drop_below_the_noise_is_told() -> None:
     assert "below what 200 formulas can tell" in found.noise
     assert "95 %" in found.noise
     assert control(MadeTrials({}), 0.5).noise == ""
+    # where none of so few is lost, the interval is of nothing
+    assert "one of them is 0.50 points" in control(MadeTrials({}), 0.4).noise
 
 
 @pytest.mark.parametrize("wanted", range(46))

@@ -95,3 +95,19 @@ def test_a_bundle_is_no_calibration(bundle: Bundle, tmp_path: Path) -> None:
     result = quantize(bundle.path, tmp_path / "int8", "--calibration", bundle.path)
     assert result.exit_code == 2
     assert "found the bundle" in result.output
+
+
+def test_a_bundle_does_not_take_the_place_of_what_is_in_use(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ink, empty = tmp_path / "made.inkset", tmp_path / "empty"
+    save_inkset(ink, expressions(18))
+    found = quantize(bundle.path, bundle.path, "--calibration", ink, "--only")
+    assert (found.exit_code, "float32 graphs would be lost" in found.output) == (2, True)
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    found = quantize(bundle.path, Path(), "--calibration", ink)
+    assert (found.exit_code, "this command was called in" in found.output) == (2, True)
+    assert not list(empty.iterdir())
+    found = quantize(bundle.path, empty / "x", "--calibration", ink, "--validation", ink)
+    assert (found.exit_code, "expected --max-drop with it" in found.output) == (2, True)

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from inktex.training.captions import not_written
 from inktex.training.inkset import Expression, fingerprint
-from inktex.training.inspection import inspect_expressions, not_written
+from inktex.training.inspection import inspect_expressions
 
 from .synthetic import expression, expressions
 
