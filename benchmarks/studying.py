@@ -12,13 +12,17 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DataError
 from ..core.progress import clock
 from .report import write_json
 from .study import Arm, Pretraining, Study
+
+if TYPE_CHECKING:
+    from ..training.inkset import Expression
 
 RESULTS = "study.json"
 """What stands in the folder of a study beside the folders of its trainings."""
@@ -271,9 +275,15 @@ class Studying:
         data: object = json.loads(path.read_text()).get("data")
         return data == str(test)
 
+    @cached_property
+    def _expressions(self) -> list[Expression]:
+        from ..training.inkset import load_inkset
+
+        return load_inkset(self.data)
+
     def _check_data(self, loaded: Any, part: Pretraining | Arm, last: Path) -> None:
         """Raise DataError where a training that is done has learnt from something else."""
-        from ..training.inkset import fingerprint, load_inkset
+        from ..training.inkset import fingerprint
         from ..training.split import some_of, split_expressions
 
         learnt = loaded.provenance.get("train", {}).get("fingerprint")
@@ -282,7 +292,7 @@ class Studying:
         share = part.labels if isinstance(part, Arm) else 1.0
         recipe = loaded.recipe
         training, _ = split_expressions(
-            load_inkset(self.data), recipe.validation_share, recipe.split_seed
+            self._expressions, recipe.validation_share, recipe.split_seed
         )
         training = some_of(training, share, recipe.split_seed)
         roles = {"source": part.start, "teacher": part.teacher} if isinstance(part, Arm) else {}

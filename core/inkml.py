@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
@@ -70,8 +70,7 @@ def _decoded(data: bytes) -> str:
 
 def _ink(root: Element, name: str) -> Ink:
     traces = [element for element in root.iter() if _tag(element) == "trace"]
-    channels = _channels(root)
-    strokes = [_points(trace, channels) for trace in traces]
+    strokes = _points(traces, _channels(root))
     numbers = {key: number for number, trace in enumerate(traces) if (key := _id(trace))}
     kept, symbols = without_empty(strokes, list(_symbols(root, numbers)))
     annotations = _annotations(root)
@@ -119,22 +118,32 @@ def _channels(root: Element) -> _Channels:
     return _Channels(names.index("X"), names.index("Y"), len(names))
 
 
-def _points(trace: Element, channels: _Channels) -> FloatArray:
-    """float64 [points, 2] of a trace; [0, 2] of an empty one, or of a pen above the paper."""
-    if trace.get("type") == "penUp":
-        return np.empty((0, 2))
-    x, y, _ = channels
-    points = [values for point in (trace.text or "").split(",") if (values := point.split())]
-    bad = next((point for point in points if not _is_point(point, channels)), None)
-    if bad is None and not (len(points) == 1 and channels.most is None and len(points[0]) > 3):
-        return np.array([(float(point[x]), float(point[y])) for point in points]).reshape(-1, 2)
-    least = max(x, y) + 1
-    numbers = f"{least} to {channels.most}" if channels.most else f"at least {least}"
-    raise InputError(
-        f"trace {_id(trace)!r}: expected points, with commas between them, of {numbers} plain "
-        f"numbers, found {' '.join(bad or points[0])[:40]!r} (differences and other notations are "
-        "not supported: export the ink with explicit values)"
-    )
+def _points(traces: Sequence[Element], channels: _Channels) -> list[FloatArray]:
+    """float64 [points, 2] of every trace; [0, 2] of an empty one, or of a pen above the paper."""
+    told = [
+        []
+        if trace.get("type") == "penUp"
+        else [values for point in (trace.text or "").split(",") if (values := point.split())]
+        for trace in traces
+    ]
+    if channels.most is None:
+        # a point has as many values as in other traces; what has more is points without commas
+        several = [len(point) for points in told if len(points) > 1 for point in points]
+        channels = channels._replace(most=max((3, *several)))
+    x, y, most = channels
+    for trace, points in zip(traces, told, strict=True):
+        bad = next((point for point in points if not _is_point(point, channels)), None)
+        if bad is not None:
+            raise InputError(
+                f"trace {_id(trace)!r}: expected points, with commas between them, of "
+                f"{max(x, y) + 1} to {most} plain numbers, found {' '.join(bad)[:40]!r} "
+                "(differences and other notations are not supported: export the ink with explicit "
+                "values)"
+            )
+    return [
+        np.array([(float(point[x]), float(point[y])) for point in points]).reshape(-1, 2)
+        for points in told
+    ]
 
 
 def _is_point(values: list[str], channels: _Channels) -> bool:

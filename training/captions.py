@@ -161,8 +161,7 @@ def read_caption_table(
         place, text = place_of(row[image]), row[caption].strip()
         if texts.setdefault(place, text) != text:
             ambiguous.add(place)
-    told = identifiers("/".join(place) for place in texts)
-    names = {place: told["/".join(place)] for place in texts}
+    names = identifiers(texts)
     return CaptionTable(
         {names[place]: text for place, text in texts.items()},
         frozenset(names[place] for place in ambiguous),

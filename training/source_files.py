@@ -7,7 +7,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from ..core.errors import DataError
@@ -43,19 +43,15 @@ def identifier_of(name: str) -> str:
     return place_of(name)[-1]
 
 
-def identifiers(names: Iterable[str]) -> dict[str, str]:
-    """The name of every sample, by that of its file; with its folders where files of several
+def identifiers(places: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """The name of every sample, by the place of its file; with its folders where files of several
     folders are called alike.
 
-    >>> identifiers(["a/1.png", "b/1.png", "b/2.png"])
-    {'a/1.png': 'a/1', 'b/1.png': 'b/1', 'b/2.png': '2'}
+    >>> identifiers([("a", "1"), ("b", "1"), ("b", "2")])
+    {('a', '1'): 'a/1', ('b', '1'): 'b/1', ('b', '2'): '2'}
     """
-    places = {name: place_of(name) for name in names}
-    count = Counter(place[-1] for place in set(places.values()))
-    return {
-        name: place[-1] if count[place[-1]] == 1 else "/".join(place)
-        for name, place in places.items()
-    }
+    count = Counter(place[-1] for place in set(places))
+    return {place: place[-1] if count[place[-1]] == 1 else "/".join(place) for place in places}
 
 
 def names(path: Path, suffixes: tuple[str, ...]) -> list[str]:

@@ -113,6 +113,13 @@ def test_channels_stand_where_the_format_says(names: str, content: str) -> None:
     assert points(traces(content, before=channels(names))) == [[[1, 2], [3, 4]]]
 
 
+def test_a_dot_may_have_as_many_channels_as_the_lines() -> None:
+    lines, dot = "1 2 0 9 7, 3 4 1 9 7", "5 6 2 9 7"
+    assert points(traces(lines, dot)) == [[[1, 2], [3, 4]], [[5, 6]]]
+    with pytest.raises(InputError, match="of 2 to 3 plain numbers, found '5 6 2 9 7'"):
+        read_inkml(traces(dot))
+
+
 def test_what_nobody_annotated_is_absent() -> None:
     ink = read_inkml(traces("1 2"))
     assert (ink.truth, ink.symbols, ink.tree, ink.writer, ink.identifier) == (
@@ -196,7 +203,10 @@ def test_no_file_can_define_entities(doctype: str, encoding: str) -> None:
         (traces("a b"), "plain numbers, found 'a b'"),
         (traces("1 2, '3 '4"), "differences"),
         (traces("1 2", before=channels("X T")), "channels X and Y"),
-        (traces("1 2 3", before=channels("X Y")), "of 2 to 2 plain numbers, found '1 2 3'"),
+        (
+            traces("1 2 3", before=channels("X Y")),
+            "of 2 to 2 plain numbers, found '1 2 3'",
+        ),
         (traces("0 0\n1 1\n2 5"), "commas between them, .* found '0 0 1 1 2 5'"),
         (traces("1 2", before=channels("X Y") + channels("T X Y")), "one traceFormat for all"),
         (traces("1 nan"), "found nan"),

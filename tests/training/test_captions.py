@@ -74,6 +74,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
         {"ds/a/1.png": "ds/a/1: x", "ds/b/1.png": "ds/b/1: y"},
         [],
     )
+    assert matched("a.png.png\tx\n", "a.png.png") == ({"a.png.png": "a.png: x"}, [])
     assert matched(both, "b/1.png") == ({"b/1.png": "1: y"}, ["a/1"])
     one, other = ("b/1.png\ty\n", "other folders")
     found, _ = matched(one, "a/1.png", "b/1.png")
