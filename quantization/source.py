@@ -97,7 +97,8 @@ class QuantizationSource:
 
         Raises:
             CheckpointError: there is no checkpoint, and the weights cannot be told from the bundle.
-            QuantizationError: its graphs would have other inputs and outputs than the bundle's.
+            QuantizationError: its graphs would have other inputs and outputs than the bundle's, or
+                the checkpoint has other weights.
         """
         network = self._trained()
         exported, made = self.bundle.manifest.interface, network.interface()
@@ -106,13 +107,13 @@ class QuantizationSource:
                 f"{self.bundle.path}: expected graphs with the inputs and outputs that this "
                 "version exports, found others; export the bundle again from its checkpoint"
             )
+        if self._checkpoint is not None:
+            self._check_weights(network)
         return network
 
     def _trained(self) -> Recognizer:
         if self._checkpoint is not None:
-            network = self._checkpoint.trained_network()
-            self._check_weights(network)
-            return network
+            return self._checkpoint.trained_network()
         from ..training.bundle_weights import bundle_source
 
         return bundle_source(self.bundle).checkpoint().trained_network()

@@ -24,6 +24,7 @@ from inktex.quantization import coreml_weights, executorch_int8
 from inktex.quantization.quantizers import FORMS, quantizer
 from inktex.quantization.source import QuantizationSource, calibration_images
 from inktex.quantization.trials import Trials
+from inktex.training.checkpoint import Checkpoint
 
 from ..training import recurrent
 from ..training.synthetic import expressions
@@ -147,6 +148,17 @@ def test_a_bundle_of_another_version_is_told_before_its_graphs_are_made(bundle: 
     with pytest.raises(QuantizationError, match="export the bundle again from its checkpoint"):
         quantizer("executorch", "int8", older)
     assert QuantizationSource(bundle, []).network.interface().step == interface.step
+
+
+def test_a_checkpoint_of_other_weights_is_refused(bundle: Bundle, checkpoint: Checkpoint) -> None:
+    source = QuantizationSource(bundle, [], checkpoint=checkpoint)
+    assert source.network.interface().step == bundle.manifest.interface.step
+    average = dict(checkpoint.average)
+    weight = "decoder.classifier.weight"
+    average[weight] = average[weight].flip(0)
+    other = replace(checkpoint, average=average)
+    with pytest.raises(QuantizationError, match="--checkpoint: expected the one that"):
+        QuantizationSource(bundle, [], checkpoint=other).network  # noqa: B018
 
 
 def test_executorch_runs_eight_bits() -> None:
