@@ -105,7 +105,7 @@ def test_a_bundle_is_exported_again_for_other_runtimes(
         licence="ours",
     )
     shipped = write_bundle(tmp_path / "shipped", manifest, small.contents())
-    monkeypatch.setattr("inktex.training.warm_start.DEFAULT_BUNDLE", shipped.path)
+    monkeypatch.setattr("inktex.runtimes.DEFAULT_BUNDLE", shipped.path)
     path = tmp_path / "again"
     result = inktex("export", "default", "-o", path, "--to", "onnx,openvino")
     assert result.exit_code == 0, result.output
