@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options
-from .reporting import begin, end, make_folder, precisions_of
+from .reporting import begin, end, precisions_of
 
 if TYPE_CHECKING:
     from .accuracy import Row
@@ -68,6 +68,7 @@ def accuracy(
       inktex benchmark accuracy my-bundle --data ../shared/data --json accuracy.json
       inktex benchmark accuracy my-bundle --data ../shared/data --sets 2014 --beam 1 --limit 50
     """
+    from ..core.replacement import make_folder
     from ..runtimes import choose
     from ..runtimes.processors import available_processors
     from ..training.evaluation import write_readings

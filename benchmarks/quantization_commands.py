@@ -103,6 +103,7 @@ def quantization(
         --set 2014=2014.inkset --set 2016=2016.inkset --aware qat-fp32
     """
     from ..core.errors import DataError, InktexError
+    from ..core.replacement import make_folder
     from ..quantization.calibration_data import split_for
     from ..quantization.record import Record
     from ..quantization.source import QuantizationSource, calibration_images
@@ -113,7 +114,7 @@ def quantization(
     from .quantization import VALIDATION, Comparison, digests, header, ways
     from .quantization_report import write_report
     from .report import row_of
-    from .reporting import begin, make_folder
+    from .reporting import begin
 
     opened, report = begin("quantization", bundle, None, timed=True)
     trained = _compatible(opened, aware)

@@ -50,26 +50,6 @@ def head(name: str, json_file: Path | None, *, timed: bool) -> dict[str, Any]:
     return report
 
 
-def make_folder(path: Path, option: str) -> None:
-    """Make a folder for what is found, if it is not there.
-
-    Args:
-        option: what named it, for the message.
-
-    Raises:
-        DataError: it cannot be made.
-    """
-    from ..core.errors import DataError
-
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{option}: expected a folder, found that {path} is none and cannot be made one "
-            f"({error.strerror}); name another"
-        ) from error
-
-
 def end(report: dict[str, Any], json_file: Path | None, **found: Any) -> None:
     """Write the report."""
     from .report import write_json

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import options
-from .reporting import end, head, make_folder
+from .reporting import end, head
 
 if TYPE_CHECKING:
     from .formulas import Formula
@@ -142,6 +142,7 @@ def study(
       inktex benchmark study my-study.json train.inkset --budget 2h --seeds 3 -o runs/mine
     """
     from ..core.errors import DataError
+    from ..core.replacement import make_folder
     from ..training.inkset import load_inkset
     from . import seeds as of_seeds
     from .formulas import load_formulas

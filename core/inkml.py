@@ -126,13 +126,13 @@ def _points(traces: Sequence[Element], channels: _Channels) -> list[FloatArray]:
         else [values for point in (trace.text or "").split(",") if (values := point.split())]
         for trace in traces
     ]
-    if channels.most is None:
+    x, y, most = channels
+    if most is None:
         # a point has as many values as in other traces; what has more is points without commas
         several = [len(point) for points in told if len(points) > 1 for point in points]
-        channels = channels._replace(most=max((3, *several)))
-    x, y, most = channels
+        most = max((3, *several))
     for trace, points in zip(traces, told, strict=True):
-        bad = next((point for point in points if not _is_point(point, channels)), None)
+        bad = next((point for point in points if not _is_point(point, x, y, most)), None)
         if bad is not None:
             raise InputError(
                 f"trace {_id(trace)!r}: expected points, with commas between them, of "
@@ -146,12 +146,12 @@ def _points(traces: Sequence[Element], channels: _Channels) -> list[FloatArray]:
     ]
 
 
-def _is_point(values: list[str], channels: _Channels) -> bool:
+def _is_point(values: list[str], x: int, y: int, most: int) -> bool:
     try:
-        float(values[channels.x]), float(values[channels.y])
+        float(values[x]), float(values[y])
     except (ValueError, IndexError):
         return False
-    return channels.most is None or len(values) <= channels.most
+    return len(values) <= most
 
 
 def _symbols(root: Element, numbers: dict[str, int]) -> Iterator[Symbol]:

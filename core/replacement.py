@@ -26,6 +26,24 @@ def check_writable(path: Path, option: str) -> None:
         raise DataError(f"{option}: expected a folder that can be written to, found {path.parent}")
 
 
+def make_folder(path: Path, option: str) -> None:
+    """Make a folder, if it is not there.
+
+    Args:
+        option: what named it, for the message.
+
+    Raises:
+        DataError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{option}: expected a folder to write to, found that {path} is none that can be made "
+            f"({error.strerror}); name another with {option}"
+        ) from error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; it becomes `path` at the end of the block.

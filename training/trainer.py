@@ -17,6 +17,7 @@ import torch
 
 from ..core.errors import CheckpointError, DataError
 from ..core.machine import command_line, processor_name
+from ..core.replacement import make_folder
 from ..core.vocabulary import Vocabulary
 from ..runtimes.processors import available_processors
 from .budget import Budget
@@ -136,13 +137,7 @@ def train(
         _check_unfinished(resume, budget, steps_per_epoch, watch)
     module = TrainingModule(recipe, vocabulary, taught)
     _warm(module, recipe, vocabulary, stream, source, encoder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{folder}: expected a folder to write to, found none that can be made "
-            f"({error.strerror}); name another with -o"
-        ) from error
+    make_folder(folder, "-o")
     say(f"{_step_size(settings, processes)}; {settings.precision}")
     with _quiet_lightning(), Interruption() as interruption:
         callback = BudgetCallback(
