@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options
-from .reporting import begin, end, precisions_of
+from .reporting import begin, chosen_for, end, precisions_of
 
 if TYPE_CHECKING:
     from .accuracy import Row
@@ -69,19 +69,18 @@ def accuracy(
       inktex benchmark accuracy my-bundle --data ../shared/data --sets 2014 --beam 1 --limit 50
     """
     from ..core.replacement import make_folder
-    from ..runtimes import choose
     from ..runtimes.processors import available_processors
     from ..training.evaluation import write_readings
     from .accuracy import HEADER, KINDS, measure_accuracy
-    from .report import row_of, write_json
+    from .report import row_of, table, write_json
 
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise click.UsageError(f"--from: expected {' or '.join(KINDS)}, found {unknown[0]}")
     opened, report = begin("accuracy", bundle, json_file)
     chosen = precisions_of(opened, precisions)
-    # once for all processes, and said: two precisions may be fastest on two runtimes
-    runtimes = {each: choose(opened, precision=each, threads=1)[0].runtime for each in chosen}
-    click.echo(f"- {', '.join(f'{each} by {runtimes[each]}' for each in chosen)}\n")
+    # once for all processes
+    running = chosen_for(opened, chosen, threads=1)
+    runtimes = {precision: each.runtime for precision, each in running.items()}
     report["options"] = {"grammar": grammar, "limit": limit, "runtimes": runtimes}
     rows: list[dict[str, Any]] = []
     if readings is not None:
@@ -98,8 +97,7 @@ def accuracy(
         if json_file is not None:
             write_json(json_file, {**report, "rows": rows})
 
-    click.echo(row_of(HEADER))
-    click.echo("|" + "---|" * len(HEADER))
+    click.echo(table(HEADER, []))
     measured = measure_accuracy(
         opened,
         data,
@@ -164,7 +162,7 @@ def robustness(
     from ..training.contact_sheet import write_contact_sheet
     from ..training.inkset import load_inkset
     from .formulas import spread
-    from .report import row_of
+    from .report import row_of, table
     from .robustness import HEADER, conditions, measure_robustness, picture
 
     if sheet is not None:
@@ -185,8 +183,7 @@ def robustness(
         outcomes.append(outcome)
         end(report, json_file, options=settings, rows=[each.to_dict() for each in outcomes])
 
-    click.echo(row_of(HEADER))
-    click.echo("|" + "---|" * len(HEADER))
+    click.echo(table(HEADER, []))
     measure_robustness(recognizer, expressions, chosen, beam=beam, seed=seed, finished=finished)
     if sheet is not None:
         write_contact_sheet(sheet, picture(expressions[0], chosen, seed))

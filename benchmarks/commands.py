@@ -3,16 +3,20 @@ in accuracy_commands.py, what belongs to training in training_commands.py."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import options
 from .accuracy_commands import accuracy, robustness
 from .quantization_commands import calibration, quantization
-from .reporting import begin, end, precisions_of, variants_of
+from .reporting import begin, chosen_for, end, precisions_of, variants_of
 from .training_commands import fold, steps, study, training_speed
+
+if TYPE_CHECKING:
+    from ..core.recognizer import Running
 
 _PATH = click.Path(path_type=Path)
 
@@ -133,16 +137,19 @@ def start(
     from .start import measure_start
 
     opened, report = begin("start", bundle, json_file, timed=True)
+    wanted = precisions_of(opened, precisions)
+    running = chosen_for(opened, wanted, threads)
     measured = measure_start(
         opened,
         file,
-        precisions=precisions_of(opened, precisions),
+        precisions=wanted,
         beam=beam,
         threads=threads,
         runs=runs,
     )
     click.echo(measured)
-    end(report, json_file, beam=beam, threads=threads, **measured.to_dict())
+    chosen = {"beam": beam, "threads": threads}
+    end(report, json_file, **chosen, runtimes=_names(running), **measured.to_dict())
 
 
 @benchmark.command()
@@ -192,6 +199,7 @@ def throughput(
     opened, report = begin("throughput", bundle, json_file, timed=True)
     if precision != "auto":
         precisions_of(opened, (precision,))
+    running = chosen_for(opened, (precision,), threads)
     measured = measure_throughput(
         opened,
         spread(load_formulas(data), files),
@@ -203,7 +211,7 @@ def throughput(
     )
     click.echo(measured)
     chosen = {"precision": precision, "beam": beam, "threads": threads, "kind": kind}
-    end(report, json_file, **chosen, **measured.to_dict())
+    end(report, json_file, **chosen, runtimes=_names(running), **measured.to_dict())
 
 
 @benchmark.command()
@@ -235,6 +243,11 @@ def size(bundle: Path, install: str | None, json_file: Path | None) -> None:
         click.echo(f"\n{installed}")
         found["install_size"] = installed.to_dict()
     end(report, json_file, **found)
+
+
+def _names(running: Mapping[str, Running]) -> dict[str, str]:
+    """What ran, by what was asked for, ready for JSON."""
+    return {asked: f"{each.runtime} {each.precision}" for asked, each in running.items()}
 
 
 for _command in (

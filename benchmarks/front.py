@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import Bundle
+from ..core.bundle import MANIFEST, Bundle
 from ..core.errors import DataError
 from . import tradeoff
 from .formulas import Formula
@@ -23,6 +23,7 @@ from .profiler.bundle_contender import BundleContender
 from .profiler.contender import Configuration, Reading
 from .profiler.single_stream import Effort, measure_streams
 from .report import MB
+from .studying import modified
 from .tradeoff import Spot, unbeaten
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def plot(points: Sequence[Point]) -> bytes:
 
 
 def _bundle(studying: Studying, name: str, calibration: Sequence[Expression]) -> tuple[Bundle, int]:
-    """An arm in INT8, made once, and how many parameters its graphs hold."""
+    """An arm in INT8, made once after its training, and how many parameters its graphs hold."""
     from ..export.checkpoint_bundle import export_bundle
     from ..quantization.quantized_bundle import Settings, quantize_bundle
     from ..training.checkpoint import Checkpoint
@@ -172,7 +173,7 @@ def _bundle(studying: Studying, name: str, calibration: Sequence[Expression]) ->
     [arm] = [each for each in studying.study.arms if each.name == name]
     path: Path = studying.place(name) / "bundle"
     checkpoint = Checkpoint.load(studying.last(arm))
-    if not path.is_dir():
+    if not path.is_dir() or modified(path / MANIFEST) < modified(studying.last(arm)):
         plain = export_bundle(checkpoint, studying.place(name) / "float32")
         settings = Settings(samples=min(_CALIBRATION, len(calibration)))
         quantize_bundle(plain, path, calibration, settings, keep_fp32=False)

@@ -222,12 +222,12 @@ class Comparison:
 
     def _measured(self, way: Way) -> Row:
         from ..quantization.accuracy_control import control_accuracy
-        from ..quantization.quantizers import quantizer
+        from ..quantization.quantizers import quantizer, runtime_of
 
         base = self._base(way.target)
         control: Control | None = None
         if way.precision == "fp32":
-            if base.target != _runtime(way.target):
+            if base.target != runtime_of(way.target):
                 raise BundleError(
                     f"{self.bundle.path}: expected a float32 variant for {way.target}, found none; "
                     f"export it with `--to onnx,{way.target}`"
@@ -311,7 +311,9 @@ class Comparison:
         )
 
     def _base(self, target: str) -> Variant:
-        for name in (_runtime(target), "onnxruntime"):
+        from ..quantization.quantizers import runtime_of
+
+        for name in (runtime_of(target), "onnxruntime"):
             for variant in self.bundle.manifest.variants:
                 if (variant.target, variant.precision) == (name, "fp32"):
                     return variant
@@ -340,8 +342,3 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
         return (-row.sets[VALIDATION]["exact"], row.total, row.size_ratio)
 
     return unbeaten([row for row in rows if row.total is not None], costs)
-
-
-def _runtime(target: str) -> str:
-    """The name of the runtime for a target of `inktex export`."""
-    return {"onnx": "onnxruntime"}.get(target, target)

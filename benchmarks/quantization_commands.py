@@ -113,7 +113,7 @@ def quantization(
     from .formulas import formula_of, spread
     from .quantization import VALIDATION, Comparison, digests, header, ways
     from .quantization_report import write_report
-    from .report import row_of
+    from .report import row_of, table
     from .reporting import begin
 
     opened, report = begin("quantization", bundle, None, timed=True)
@@ -168,8 +168,7 @@ def quantization(
         f"{facts['date'][:10]}, commit {facts['commit'] or 'unknown'}",
         lambda text: click.echo(f"inktex: {text}", err=True),
     )
-    click.echo(row_of(header(expressions)))
-    click.echo("|" + "---|" * len(header(expressions)))
+    click.echo(table(header(expressions), []))
     problems: dict[str, str] = {}
     for way in rows_asked:
         try:
@@ -228,7 +227,7 @@ def calibration(
     from ..quantization.trials import Trials
     from ..training.inkset import load_inkset
     from .formulas import spread
-    from .report import row_of
+    from .report import row_of, table
     from .reporting import begin, end
 
     opened, report = begin("calibration", bundle, json_file)
@@ -241,8 +240,7 @@ def calibration(
     trials = Trials(opened, spread(validation, limit), forced=len(validation))
     before = trials.reference_right()
     names = ("method", "formulas", "tokens equal %", "divergence", "points lost")
-    click.echo(row_of(names))
-    click.echo("|" + "---|" * len(names))
+    click.echo(table(names, []))
     rows: list[dict[str, Any]] = []
     for method in methods:
         for count in counts:

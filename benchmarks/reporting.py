@@ -10,6 +10,7 @@ import click
 if TYPE_CHECKING:
     from ..core.bundle import Bundle
     from ..core.manifest import Variant
+    from ..core.recognizer import Running
 
 _BUSY = 0.5
 
@@ -88,6 +89,19 @@ def variants_of(bundle: Bundle, runtime: str, precisions: tuple[str, ...]) -> li
     if not found:
         raise RuntimeUnavailable(f"{bundle.path}: nothing of what was asked for can run here")
     return found
+
+
+def chosen_for(
+    bundle: Bundle, precisions: tuple[str, ...], threads: int | None = None
+) -> dict[str, Running]:
+    """What runs each precision, as `inktex recognize` would choose here; it is told, since two
+    precisions may be fastest on two runtimes."""
+    from ..runtimes import choose
+
+    chosen = {each: choose(bundle, precision=each, threads=threads)[0] for each in precisions}
+    told = ", ".join(f"{each.precision} by {each.runtime}" for each in chosen.values())
+    click.echo(f"- {told}\n")
+    return chosen
 
 
 def precisions_of(bundle: Bundle, asked: tuple[str, ...]) -> tuple[str, ...]:

@@ -270,7 +270,7 @@ class Studying:
     def _is_scored(self, arm: Arm, test: Path) -> bool:
         """Whether there is a score of the arm as it is, on the test as it is."""
         path = self._score(arm, test)
-        if not path.exists() or _time(path) < max(_time(self.last(arm)), _time(test)):
+        if not path.exists() or modified(path) < max(modified(self.last(arm)), modified(test)):
             return False
         data: object = json.loads(path.read_text()).get("data")
         return data == str(test)
@@ -285,6 +285,7 @@ class Studying:
         """Raise DataError where a training that is done has learnt from something else."""
         from ..training.inkset import fingerprint
         from ..training.split import some_of, split_expressions
+        from ..training.warm_start import load_source
 
         learnt = loaded.provenance.get("train", {}).get("fingerprint")
         if learnt is None:
@@ -299,7 +300,7 @@ class Studying:
         others = [
             f"another {role}"
             for role, name in roles.items()
-            if (role in loaded.provenance) != bool(name)
+            if loaded.provenance.get(role) != (name and load_source(Path(name)).origin())
         ]
         if fingerprint(training) != learnt:
             others.append("other data, or another share of it")
@@ -345,7 +346,7 @@ class Studying:
         return done.returncode == 0
 
 
-def _time(path: Path) -> int:
+def modified(path: Path) -> int:
     """When a file was written, in nanoseconds."""
     return path.stat().st_mtime_ns
 

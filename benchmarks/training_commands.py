@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .formulas import Formula
     from .front import Point
     from .studying import Outcome, Studying
+    from .training_speed import Speed
 
 _PATH = click.Path(path_type=Path)
 _COUNT = click.IntRange(min=1)
@@ -239,16 +240,20 @@ def training_speed(
       inktex benchmark training-speed train.inkset --recipes edge --turns 5
     """
     from ..training.recipes import named
-    from .report import heading, table
+    from .report import heading, row_of, table
     from .training_speed import HEADER, measure_training_speed
 
     for name in recipes:
         named(name)
     report = head("training-speed", json_file, timed=True)
     click.echo(f"{heading(report['environment'])}\n")
-    rows = measure_training_speed(
-        data, recipes, settings, turns=turns, seconds=seconds, threads=threads
-    )
-    click.echo(table(HEADER, [row.cells() for row in rows]))
     chosen = {"turns": turns, "seconds": seconds, "threads": threads, "settings": settings}
-    end(report, json_file, **chosen, table=[row.to_dict() for row in rows])
+    rows: list[Speed] = []
+    click.echo(table(HEADER, []))
+    for row in measure_training_speed(
+        data, recipes, settings, turns=turns, seconds=seconds, threads=threads
+    ):
+        click.echo(row_of(row.cells()))
+        rows.append(row)
+        # as soon as it is there: Ctrl-C keeps what was measured
+        end(report, json_file, **chosen, table=[each.to_dict() for each in rows])

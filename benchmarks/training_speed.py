@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -62,8 +62,9 @@ def measure_training_speed(
     turns: int,
     seconds: float,
     threads: int,
-) -> list[Speed]:
-    """Train each recipe for some seconds in fresh processes, both forms turn by turn.
+) -> Iterator[Speed]:
+    """Train each recipe for some seconds in fresh processes, both forms turn by turn; each as soon
+    as it is done.
 
     Args:
         settings: `NAME=VALUE`, for all of them.
@@ -71,7 +72,6 @@ def measure_training_speed(
     Raises:
         DataError: a process failed.
     """
-    found = []
     with Progress(2 * turns * len(recipes), "trainings") as progress:
         for recipe in recipes:
             speeds: dict[str, list[float]] = {TRAINED: [], PLAIN: []}
@@ -82,8 +82,7 @@ def measure_training_speed(
                     measured.append(told["formulas_a_second"])
                     precision = told["precision"] if form == TRAINED else precision
                     progress.advance()
-            found.append(Speed(recipe, precision, *map(tuple, speeds.values())))
-    return found
+            yield Speed(recipe, precision, *map(tuple, speeds.values()))
 
 
 def _probe(

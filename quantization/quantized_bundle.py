@@ -15,7 +15,7 @@ from ..core.manifest import Variant
 from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression, fingerprint
 from .accuracy_control import Control, control_accuracy
-from .quantizers import Files, check_form, quantizer
+from .quantizers import Files, check_form, quantizer, runtime_of
 from .record import Record
 from .source import QuantizationSource, calibration_images, check_not_quantized
 from .trials import Trials
@@ -81,11 +81,13 @@ def quantize_bundle(
         say: told what is done.
 
     Raises:
-        QuantizationError: too few samples, a bundle that is quantised already, an operator that
-            a target rejects, or `max_drop` cannot be held.
+        QuantizationError: too few samples, a bundle that is quantised already or has what is
+            asked for, an operator that a target rejects, or `max_drop` cannot be held.
         BundleError: there is something else at `path`.
     """
     check_not_quantized(bundle)
+    if keep_fp32:
+        _check_new(bundle, settings.forms)
     check_replaceable(path)
     images = calibration_images(bundle, calibration, settings.samples, settings.seed)
     source = QuantizationSource(bundle, images, settings.method, settings.seed, checkpoint)
@@ -136,6 +138,17 @@ def quantize_bundle(
     result = write_bundle(path, manifest, {**kept, **files})
     record.remove()
     return result
+
+
+def _check_new(bundle: Bundle, forms: Sequence[Form]) -> None:
+    """Raise QuantizationError where a bundle has one of the forms: float16 can be exported."""
+    there = {(each.target, each.precision) for each in bundle.manifest.variants}
+    for target, precision in forms:
+        if (runtime_of(target), precision) in there:
+            raise QuantizationError(
+                f"{bundle.path}: expected a bundle without {target} {precision}, found one that "
+                "has it; leave that out of --to or --targets, or what is there with --only"
+            )
 
 
 def _exp_rate(control: Control | None) -> Mapping[str, Any]:

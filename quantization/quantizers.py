@@ -333,6 +333,11 @@ def quantizer(target: str, precision: str, source: QuantizationSource) -> Quanti
     return FORMS[target][precision](source)
 
 
+def runtime_of(target: str) -> str:
+    """The name of the runtime that runs a target."""
+    return {"onnx": "onnxruntime"}.get(target, target)
+
+
 def precisions_of(target: str) -> tuple[str, ...]:
     """What a target can be quantised to.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,7 +99,7 @@ def train(
     provenance["made"] = {"command": command_line(), "hardware": _hardware(accelerator)}
     for role, given in (("source", source), ("teacher", teacher)):
         if given:
-            provenance[role] = {"recipe": given.recipe.name, **given.provenance}
+            provenance[role] = given.origin()
         elif resume and role in resume.provenance:
             provenance[role] = resume.provenance[role]
     _check_taught(recipe, teacher, provenance, resume)
@@ -236,7 +235,7 @@ def _check_taught(
                 f"{provenance['teacher'].get('recipe')!r}, found none; name it with --teacher"
             )
         return
-    if resume and resume.provenance.get("teacher") != json.loads(json.dumps(provenance["teacher"])):
+    if resume and resume.provenance.get("teacher") != provenance["teacher"]:
         raise CheckpointError(
             "--teacher: expected the one that the training to resume has learnt from, found "
             "another; name that, or begin a new training with --from"

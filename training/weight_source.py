@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,12 @@ class Source:
     tensors: Mapping[str, Tensor]
     folded: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def origin(self) -> dict[str, Any]:
+        """What a training that starts from these, or learns from them, keeps of where they are
+        from, free JSON."""
+        told = {"recipe": self.recipe.name, **self.provenance}
+        return dict(json.loads(json.dumps(told)))
 
     def checkpoint(self) -> Checkpoint:
         """These weights as a slim checkpoint, to evaluate and to export; what only training needs,

@@ -74,6 +74,9 @@ def test_the_others_write_what_they_print(
         assert row in done.stdout, name
         written = json.loads(report.read_text())
         assert written["benchmark"] == name
+        if name in ("start", "throughput"):
+            assert written["runtimes"] == {"int8": "onnxruntime int8"}
+            assert "- int8 by onnxruntime" in done.stdout
         assert written["bundle"]["manifest_sha256"][:12] in done.stdout
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,9 @@ from inktex.benchmarks.study import Arm, Study
 from inktex.benchmarks.studying import Outcome, Studying, header
 from inktex.core.errors import DataError
 from inktex.training.checkpoint import Checkpoint
-from inktex.training.inkset import save_inkset
+from inktex.training.inkset import fingerprint, save_inkset
+from inktex.training.split import split_expressions
+from inktex.training.warm_start import load_source
 
 from ..training import synthetic
 from ..training.tiny_pretraining import SETTINGS
@@ -53,6 +56,27 @@ def test_where_an_arm_starts_and_who_teaches_it(tmp_path: Path) -> None:
     assert studying.command(arm)[-4:] == [
         *("--teacher", "default", "--resume", str(studying.last(arm)))
     ]
+
+
+def test_an_arm_that_is_done_had_this_teacher(tmp_path: Path) -> None:
+    data, one, other = (tmp_path / name for name in ("data.inkset", "one", "other"))
+    ink = synthetic.expressions(40)
+    save_inkset(data, ink)
+    teacher = synthetic.checkpoint()
+    teacher.save(one)
+    replace(teacher, progress=replace(teacher.progress, steps=7)).save(other)
+    arm = Arm("arm", "edge", teacher=str(one))
+    studying = Studying(Study("3steps", {}, (), (arm,)), data, [], tmp_path)
+    learnt, _ = split_expressions(ink, teacher.recipe.validation_share, teacher.recipe.split_seed)
+    seen = {"train": {"fingerprint": fingerprint(learnt)}, "teacher": load_source(one).origin()}
+    (tmp_path / "arm").mkdir()
+    replace(teacher, provenance=seen).save(studying.last(arm))
+    assert studying.command(arm) == []
+    for changed in (replace(arm, teacher=str(other)), replace(arm, teacher=None)):
+        with pytest.raises(DataError, match="found one with another teacher; name another folder"):
+            studying.command(changed)
+    with pytest.raises(DataError, match="found one with another source; name another folder"):
+        studying.command(replace(arm, start=str(one)))
 
 
 def test_two_trainings_never_share_a_folder(tmp_path: Path) -> None:
@@ -141,6 +165,14 @@ def test_trainings_are_run_compared_and_not_run_again(
         # 40 formulas have two captions of three tokens in five, and one of five
         assert each["formula_ms"] > each["encode_ms"] + 3 * each["step_ms"] > 0
     assert timed[0]["ratio"] == 1
+    # what was exported is kept, until its training has gone on
+    bundles = [folder / name / "bundle" / "manifest.json" for name in ("pre-trained", "half")]
+    for each in bundles:
+        each.write_bytes(each.read_bytes() + b"\n")
+    os.utime(bundles[1], (0, 0))
+    again = inktex(*arguments, "--seeds", "2", "--front", data, "--samples", "20")
+    assert again.exit_code == 0, again.output
+    assert [each.read_bytes().endswith(b"\n\n") for each in bundles] == [True, False]
     # an arm that is done is of its data, its share and its test
     larger = tmp_path / "larger.inkset"
     save_inkset(larger, synthetic.expressions(41))

@@ -49,6 +49,20 @@ def test_what_is_missing_is_told(bundle: Bundle, tmp_path: Path) -> None:
     assert not (tmp_path / "int8").exists()
 
 
+def test_a_form_that_is_there_is_told_before_anything_is_made(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    ink = tmp_path / "made.inkset"
+    save_inkset(ink, expressions(16))
+    half = ("--calibration", ink, "--samples", "16", "--to", "fp16")
+    assert quantize(bundle.path, tmp_path / "both", *half).exit_code == 0
+    twice = quantize(tmp_path / "both", tmp_path / "twice", *half)
+    assert (twice.exit_code, "a bundle without onnx fp16" in twice.output) == (2, True)
+    assert "onnx fp16: float16" not in twice.output  # which is said where it is made
+    alone = quantize(tmp_path / "both", tmp_path / "alone", *half, "--only")
+    assert alone.exit_code == 0, alone.output
+
+
 def test_accuracy_is_controlled_and_told(bundle: Bundle, tmp_path: Path) -> None:
     ink, output = tmp_path / "made.inkset", tmp_path / "int8"
     save_inkset(ink, expressions(60))
