@@ -20,7 +20,7 @@ from ..training.captions import read_caption_table, read_captions
 from ..training.data_import import import_data
 from ..training.evaluation import Reading, Sample, load_samples, score_readings
 from ..training.import_settings import ImportSettings
-from .formulas import spread
+from ..training.split import spread
 
 if TYPE_CHECKING:
     from ..core.recognizer import Recognizer

@@ -161,7 +161,7 @@ def robustness(
     from ..runtimes import load
     from ..training.contact_sheet import write_contact_sheet
     from ..training.inkset import load_inkset
-    from .formulas import spread
+    from ..training.split import spread
     from .report import row_of, table
     from .robustness import HEADER, conditions, measure_robustness, picture
 

@@ -193,7 +193,8 @@ def throughput(
       inktex benchmark throughput my-bundle 2016.inkset
       inktex benchmark throughput my-bundle 2016.inkset --kind png --beam 5 --threads 1
     """
-    from .formulas import load_formulas, spread
+    from ..training.split import spread
+    from .formulas import load_formulas
     from .throughput import measure_throughput
 
     opened, report = begin("throughput", bundle, json_file, timed=True)

@@ -19,6 +19,7 @@ from ..core.ink_file import read_ink
 from ..core.raster import canonical_bitmap
 from ..runtimes.sources import SUFFIXES
 from ..training.inkset import SUFFIX, Expression, load_inkset
+from ..training.split import spread
 
 _INK = (".inkml", ".json")
 
@@ -68,17 +69,6 @@ def formula_of(expression: Expression) -> Formula:
     stream = io.BytesIO()
     Image.fromarray(255 - expression.image).save(stream, "PNG")
     return Formula(f"{expression.identifier}.png", stream.getvalue(), caption)
-
-
-def spread(items: list[Any], limit: int | None) -> list[Any]:
-    """At most `limit` of the items, evenly over the list.
-
-    >>> spread([0, 1, 2, 3, 4, 5], 3)
-    [0, 2, 4]
-    """
-    if limit is None or limit >= len(items):
-        return items
-    return [items[number * len(items) // limit] for number in range(limit)]
 
 
 def write_files(

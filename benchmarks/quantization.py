@@ -26,8 +26,8 @@ from .report import MB
 from .tradeoff import unbeaten
 
 if TYPE_CHECKING:
+    from ..export.targets import Files
     from ..quantization.accuracy_control import Control
-    from ..quantization.quantizers import Files
     from ..quantization.record import Record
     from ..quantization.source import QuantizationSource
     from ..quantization.trials import Trials

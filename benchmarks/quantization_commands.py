@@ -110,7 +110,8 @@ def quantization(
     from ..quantization.trials import Trials
     from ..training.checkpoint import Checkpoint
     from ..training.inkset import fingerprint, load_inkset
-    from .formulas import formula_of, spread
+    from ..training.split import spread
+    from .formulas import formula_of
     from .quantization import VALIDATION, Comparison, digests, header, ways
     from .quantization_report import write_report
     from .report import row_of, table
@@ -226,7 +227,7 @@ def calibration(
     from ..quantization.source import QuantizationSource, calibration_images
     from ..quantization.trials import Trials
     from ..training.inkset import load_inkset
-    from .formulas import spread
+    from ..training.split import spread
     from .report import row_of, table
     from .reporting import begin, end
 

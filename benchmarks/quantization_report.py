@@ -10,7 +10,7 @@ from typing import Any
 from ..core import page
 from . import tradeoff
 from .quantization import VALIDATION, Row, header, pareto
-from .report import heading, table, write_json
+from .report import lines_of, table, write_json
 from .tradeoff import Spot
 
 _LAYERS_SHOWN = 12
@@ -25,12 +25,11 @@ def write_report(
         report: command, environment and bundle of the call that adds to them.
         problems: by row, why it could not be measured.
     """
-    facts = heading(report["environment"], report["bundle"]).splitlines()
-    facts += [f"- {line}" for line in origin_lines(rows)]
+    facts = [*lines_of(report["environment"], report["bundle"]), *origin_lines(rows)]
     told = [f"{way}: {problem}" for way, problem in problems.items()]
     parts = [
         f"    {report['command']}",
-        "\n".join(facts),
+        "\n".join(f"- {line}" for line in facts),
         table(header(rows[0].sets), [row.cells() for row in rows]),
         "\n".join([*layer_lines(rows), *told]),
     ]
@@ -39,8 +38,7 @@ def write_report(
     write_json(folder / "rows.json", {**report, **found})
     png = plot(rows)
     (folder / "pareto.png").write_bytes(png)
-    lines = [report["command"], *(line.removeprefix("- ") for line in facts)]
-    write_page(folder / "report.html", rows, problems, lines, png)
+    write_page(folder / "report.html", rows, problems, [report["command"], *facts], png)
 
 
 def origin_lines(rows: Sequence[Row]) -> list[str]:

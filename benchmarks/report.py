@@ -61,22 +61,27 @@ def describe(bundle: Bundle) -> dict[str, Any]:
 
 
 def heading(facts: dict[str, Any], bundle: dict[str, Any] | None = None) -> str:
-    """The facts as Markdown lines."""
+    """The facts as a list in Markdown."""
+    return "\n".join(f"- {line}" for line in lines_of(facts, bundle))
+
+
+def lines_of(facts: dict[str, Any], bundle: dict[str, Any] | None = None) -> list[str]:
+    """The facts, a line each."""
     versions = ", ".join(
         f"{name} {facts[name]}" for name in ("inktex", "onnxruntime", "numpy", "pillow")
     )
     lines = [
-        f"- {facts['date']}, commit {facts['commit'] or 'unknown'}, load {facts['load_1m']}",
-        f"- {facts['cpu']} ({', '.join(facts['instructions']) or 'instructions unknown'}), "
+        f"{facts['date']}, commit {facts['commit'] or 'unknown'}, load {facts['load_1m']}",
+        f"{facts['cpu']} ({', '.join(facts['instructions']) or 'instructions unknown'}), "
         f"{facts['processors']} processors to use, {facts['memory_gb']} GB; {facts['system']}",
-        f"- Python {facts['python']}, {versions}",
+        f"Python {facts['python']}, {versions}",
     ]
     if bundle is not None:
         lines.append(
-            f"- bundle {bundle['path']} (manifest {bundle['manifest_sha256'][:12]}): "
+            f"bundle {bundle['path']} (manifest {bundle['manifest_sha256'][:12]}): "
             + ", ".join(bundle["variants"])
         )
-    return "\n".join(lines)
+    return lines
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -81,7 +81,7 @@ def steps(checkpoint: Path, data: Path, limit: int | None, json_file: Path | Non
     """
     from ..training.checkpoint import Checkpoint
     from ..training.inkset import load_inkset
-    from .formulas import spread
+    from ..training.split import spread
     from .report import heading, table
     from .steps import HEADER, measure_steps
 

@@ -14,6 +14,7 @@ import os
 import shutil
 import uuid
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -57,6 +58,7 @@ __all__ = [
 MANIFEST = "manifest.json"
 _MANIFEST_BYTES = 16 << 20  # far above any vocabulary; below what would hurt to parse
 _GOLDEN_BYTES = 256 << 20
+_DAMAGE = (ValueError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ class Bundle:
             data.seek(0)
             with np.load(data, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise BundleError(
                 f"{self.path}: {self.manifest.golden!r} is not a plain .npz ({error}); "
                 "export the bundle again"

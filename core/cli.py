@@ -4,7 +4,8 @@ A command is an entry point of the group `inktex.commands`, a `click.Command` un
 called by; it is loaded when it is called or listed, so its module imports what is heavy inside its
 functions. Another project adds a command in the same way.
 
-Exit status: 0 all went well; 1 something unforeseen; 2 wrong usage, an `InktexError`, or an extra
+Exit status: 0 all went well; 1 something unforeseen, or what a command says of itself (files that
+could not be read, a self-test that failed); 2 wrong usage, an `InktexError`, or an extra
 that is not installed; 130 interrupted; 141 the reader of the output went away.
 """
 

@@ -149,7 +149,11 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        problems = [*interface_problems(self.interface), *_decoding_problems(self.decoding)]
+        problems = [
+            *interface_problems(self.interface),
+            *_vocabulary_problems(self.interface, len(self.vocabulary)),
+            *_decoding_problems(self.decoding),
+        ]
         names = [(variant.target, variant.precision) for variant in self.variants]
         if not names:
             problems.append("variants: expected at least one, found none")
@@ -238,6 +242,15 @@ def _refuse(problems: Iterable[str]) -> None:
             "manifest.json does not describe a bundle; write it again with `inktex export`:\n  "
             + "\n  ".join(problems)
         )
+
+
+def _vocabulary_problems(interface: Interface, size: int) -> Iterable[str]:
+    for spec in interface.step.outputs:
+        if spec.name == interface.log_probs and spec.shape[1:] != (size,):
+            yield (
+                f"interface.log_probs: expected the axes beams and {size}, as many as the "
+                f"vocabulary has tokens, found {list(spec.shape)}"
+            )
 
 
 def _decoding_problems(decoding: Decoding) -> Iterable[str]:

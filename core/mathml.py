@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element
 
 from .errors import InputError
 from .ink import MathNode
+from .latex_tables import LIMITS, MAX_DEPTH
 
 Tokens = list[tuple[str, str | None]]
 
@@ -26,8 +27,6 @@ _CHILDREN = {
     **dict.fromkeys(("mfrac", "mroot"), (2,)),
     **dict.fromkeys(("msubsup", "munderover"), (3,)),
 }
-_WITH_LIMITS = frozenset(("\\sum", "\\int", "\\lim"))
-_MAX_NESTING = 64
 _XML_ID = "{http://www.w3.org/XML/1998/namespace}id"
 
 _COMMANDS = (
@@ -108,8 +107,8 @@ def latex_tokens(tree: MathNode) -> Tokens:
 
 def _row(nodes: Iterable[MathNode], depth: int) -> Tokens:
     """The tokens of elements beside each other."""
-    if depth > _MAX_NESTING:
-        raise InputError(f"expected MathML nested at most {_MAX_NESTING} deep, found more")
+    if depth > MAX_DEPTH:
+        raise InputError(f"expected MathML nested at most {MAX_DEPTH} deep, found more")
     items = _unrolled(nodes)
     tokens: Tokens = []
     position = 0
@@ -202,7 +201,7 @@ def _scripted(node: MathNode, depth: int) -> Tokens:
         braced = _braced((script,), depth)
         if len(braced) > 2:
             scripts += [(mark, None), *braced]
-    if scripts and tokens and tokens[-1][0] in _WITH_LIMITS:
+    if scripts and tokens and tokens[-1][0] in LIMITS:
         tokens.append(("\\limits", None))
     return tokens + scripts
 

@@ -16,7 +16,13 @@ from .image import image_format, load_image
 from .ink import Ink
 from .ink_file import first_sign, read_ink
 from .manifest import Preprocessing
-from .rendering import DEFAULT_RENDERING, Rendering, ink_channels, normalize_image
+from .rendering import (
+    DEFAULT_RENDERING,
+    MARGIN_PX,
+    Rendering,
+    ink_channels,
+    normalize_image,
+)
 
 PREPROCESSING = "normalised-ink"
 """A procedure that this code knows to prepare images: `ink_channels` and `normalize_image`."""
@@ -102,6 +108,12 @@ def rendering_of(preprocessing: Preprocessing) -> Rendering:
                 "export the bundle again"
             )
         values[key] = float(value)
+    margin = preprocessing.parameters.get("margin_px", MARGIN_PX)
+    if margin != MARGIN_PX:
+        raise BundleError(
+            f"preprocessing.parameters.margin_px: expected {MARGIN_PX}, found {margin!r}: the "
+            "bundle is for another inktex; upgrade with `pip install --upgrade inktex`"
+        )
     try:
         return Rendering(**values, trail=preprocessing.name == WITH_TRAIL)
     except InputError as error:

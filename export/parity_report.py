@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import ExportError
+from ..core.manifest import Variant
 from ..runtimes.graph_model import Arrays
 
 
@@ -38,6 +40,21 @@ TOLERANCES = {
     "weights4": Tolerance(None, 0.5),
     "palette4": Tolerance(None, 0.5),
 }
+
+
+def tolerance_of(variant: Variant) -> Tolerance:
+    """What is accepted of a variant.
+
+    Raises:
+        ExportError: its precision is none that is known.
+    """
+    if variant.precision not in TOLERANCES:
+        raise ExportError(
+            f"expected a variant of {', '.join(TOLERANCES)}, found {variant.target} "
+            f"{variant.precision}, of which nobody knows how exact it has to be; upgrade with "
+            "`pip install --upgrade inktex`"
+        )
+    return TOLERANCES[variant.precision]
 
 
 @dataclass(frozen=True)

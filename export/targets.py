@@ -18,12 +18,18 @@ from ..training.recognizer import STRIDE, Recognizer
 from .graphs import EncoderGraph, KeepingStepGraph, StepGraph
 from .shared_weights import sharing
 from .to_coreml import IMAGE_SIZES, to_coreml
-from .to_executorch import LIMITS, to_executorch
+from .to_executorch import to_executorch
 from .to_openvino import to_openvino
 from .to_ort import to_ort
 from .to_tensorrt import to_tensorrt
 
 Files = dict[str, bytes]
+
+LIMITS = {"batch": 1, "height": 384, "width": 2048, "cells": 2048, "beams": 10}
+"""The greatest sizes of the dynamic axes, where a target wants them declared. ExecuTorch plans its
+memory for them, whatever is read: the encoder's 154 MB were 411 with a height of 1024. No formula
+is drawn wider than this; none of CROHME's is higher than 352 pixels or has more than 708 cells with
+ink, which are far fewer than cells. A batch would multiply all of it."""
 
 
 class GraphSource(NamedTuple):
@@ -40,7 +46,7 @@ class GraphSource(NamedTuple):
     step: onnx.ModelProto
     interface: Interface
     longest: int
-    network: Recognizer | None = None
+    network: Recognizer
     tree: onnx.ModelProto | None = None
 
 
@@ -72,15 +78,18 @@ def onnx_variant(
 
 def _openvino(source: GraphSource) -> tuple[Variant, Files]:
     """For OpenVINO: a folder for each graph."""
-    variant = Variant("openvino", "fp32", "encoder.fp32.openvino", "step.fp32.openvino")
-    parts: list[tuple[str, onnx.ModelProto, GraphSpec]] = [
-        (variant.encoder, source.encoder, source.interface.encoder),
-        (variant.step, source.step, source.interface.step),
-    ]
-    return variant, {
+    interface = source.interface
+    encoder = to_openvino(source.encoder, interface.encoder)
+    return openvino_variant("fp32", encoder, to_openvino(source.step, interface.step))
+
+
+def openvino_variant(precision: str, encoder: Files, step: Files) -> tuple[Variant, Files]:
+    """The variant for OpenVINO, of the files of `to_openvino`."""
+    names = (f"encoder.{precision}.openvino", f"step.{precision}.openvino")
+    return Variant("openvino", precision, *names), {
         f"{name}/{file}": data
-        for name, model, spec in parts
-        for file, data in to_openvino(model, spec).items()
+        for name, files in zip(names, (encoder, step), strict=True)
+        for file, data in files.items()
     }
 
 
@@ -102,8 +111,6 @@ def ort_variant(
 
 def _executorch(source: GraphSource) -> tuple[Variant, Files]:
     """For ExecuTorch with XNNPACK."""
-    if source.network is None:
-        raise ExportError("expected a checkpoint to write for ExecuTorch, found only ONNX graphs")
     network = source.network
     limits = limits_of(source.interface, source.longest)
     variant = Variant("executorch", "fp32", "encoder.fp32.pte", "step.fp32.pte", limits=limits)
@@ -162,8 +169,6 @@ def _tensorrt(source: GraphSource) -> tuple[Variant, Files]:
 
 def _coreml(source: GraphSource, inside: bool = False) -> tuple[Variant, Files]:
     """For CoreML: an ML package for each graph."""
-    if source.network is None:
-        raise ExportError("expected a checkpoint to write for CoreML, found only ONNX graphs")
     return coreml_variant(source.network, source.interface, source.longest, inside=inside)
 
 

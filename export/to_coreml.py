@@ -53,8 +53,8 @@ def to_coreml(
         RuntimeUnavailable: coremltools is not installed, or not with a numpy that it works with.
         ExportError: coremltools cannot convert the module.
     """
-    with _quiet():
-        coremltools = _coremltools()
+    with quiet_coremltools():
+        coremltools = loaded_coremltools()
         try:
             inputs = tuple(_narrowed(examples[each.name], each, limits) for each in spec.inputs)
             trace: Any = torch.jit.trace
@@ -136,7 +136,12 @@ def _shape(
     return coremltools.Shape(sizes)
 
 
-def _coremltools() -> Any:
+def loaded_coremltools() -> Any:
+    """The module `coremltools`.
+
+    Raises:
+        RuntimeUnavailable: it is not installed, or not with a numpy that it works with.
+    """
     try:
         import coremltools
     except ImportError as error:
@@ -154,7 +159,7 @@ def _coremltools() -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_coremltools() -> Iterator[None]:
     """Without what coremltools tells of itself: versions it was not tested with, progress."""
     with quiet(), open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         yield

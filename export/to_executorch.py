@@ -14,12 +14,6 @@ from ..core.quiet import quiet
 from ..training.recognizer import STRIDE
 from .to_onnx import by_parameter
 
-LIMITS = {"batch": 1, "height": 384, "width": 2048, "cells": 2048, "beams": 10}
-"""The greatest sizes of the dynamic axes. Memory is planned for them, whatever is read: the
-encoder's 154 MB were 411 with a height of 1024. No formula is drawn wider than this; none of
-CROHME's is higher than 352 pixels or has more than 708 cells with ink, which are far fewer than
-cells. A batch would multiply all of it."""
-
 
 def to_executorch(
     module: nn.Module,

@@ -12,10 +12,11 @@ from typing import Any
 from ..core.bundle import Bundle, check_replaceable, write_bundle
 from ..core.errors import QuantizationError
 from ..core.manifest import Variant
+from ..export.targets import Files
 from ..training.checkpoint import Checkpoint
 from ..training.inkset import Expression, fingerprint
 from .accuracy_control import Control, control_accuracy
-from .quantizers import Files, check_form, quantizer, runtime_of
+from .quantizers import check_form, quantizer, runtime_of
 from .record import Record
 from .source import QuantizationSource, calibration_images, check_not_quantized
 from .trials import Trials

@@ -15,7 +15,15 @@ from ..core.errors import QuantizationError
 from ..core.interface import GraphSpec
 from ..core.manifest import Variant
 from ..export.graphs import EncoderGraph, StepGraph
-from ..export.targets import coreml_variant, example_inputs, limits_of, onnx_variant, ort_variant
+from ..export.targets import (
+    Files,
+    coreml_variant,
+    example_inputs,
+    limits_of,
+    onnx_variant,
+    openvino_variant,
+    ort_variant,
+)
 from ..export.to_executorch import to_executorch
 from ..export.to_openvino import openvino_files, to_openvino
 from ..export.to_tensorrt import ask_the_parser, to_float16, to_tensorrt, with_all_cells
@@ -36,8 +44,6 @@ from .onnx_int8 import (
 )
 from .source import QuantizationSource
 from .weight_only import OPERATORS, weights4, weights8
-
-Files = dict[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -182,13 +188,12 @@ def _openvino(source: QuantizationSource, precision: str) -> Quantizer:
             )
         elif not half:
             models = (weights8(source.encoder, kept), weights8(source.step, kept))
-        names = (f"encoder.{precision}.openvino", f"step.{precision}.openvino")
-        specs = (interface.encoder, interface.step)
-        return Variant("openvino", precision, *names), {
-            f"{name}/{file}": data
-            for name, model, spec in zip(names, models, specs, strict=True)
-            for file, data in to_openvino(model, spec, half).items()
-        }
+        encoder, step = models
+        return openvino_variant(
+            precision,
+            to_openvino(encoder, interface.encoder, half),
+            to_openvino(step, interface.step, half),
+        )
 
     return Quantizer(f"openvino {precision}", *forms[precision], make)
 
@@ -205,15 +210,8 @@ def _openvino_by_nncf(source: QuantizationSource) -> Quantizer:
 def nncf_variant(source: QuantizationSource, encoder: Any) -> tuple[Variant, Files]:
     """The variant with an encoder that NNCF has made."""
     interface = source.bundle.manifest.interface
-    names = ("encoder.int8-nncf.openvino", "step.int8-nncf.openvino")
     step = to_openvino(weights8(source.step), interface.step)
-    return Variant("openvino", "int8-nncf", *names), {
-        f"{name}/{file}": data
-        for name, files in zip(
-            names, (openvino_files(encoder, interface.encoder), step), strict=True
-        )
-        for file, data in files.items()
-    }
+    return openvino_variant("int8-nncf", openvino_files(encoder, interface.encoder), step)
 
 
 def _tensorrt(source: QuantizationSource) -> Quantizer:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from ..core.errors import QuantizationError
 from ..core.progress import Progress
+from ..runtimes.onnx_session import session_options
+from ..runtimes.processors import default_threads
 
 LEVELS = 255
 PERCENTILE = 99.99
@@ -159,7 +161,7 @@ def watch(
     for name in names:
         if name not in known:
             watched.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
-    options = onnxruntime.SessionOptions()
+    options = session_options(default_threads())
     # what the optimiser would fuse could not be watched
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

@@ -20,9 +20,11 @@ from ..core.preparation import prepare_image
 from ..core.recognizer import Recognizer
 from ..core.step_model import StepModel
 from ..export.plain_graphs import model_of
+from ..export.targets import Files
 from ..training.evaluation import Sample, read_all
 from ..training.inkset import Expression
-from .quantizers import Files, Quantizer
+from ..training.split import spread
+from .quantizers import Quantizer
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,12 @@ class Trials:
         self.bundle = bundle
         self.beams = beams
         self.samples = [Sample(each.identifier, each.source, each.caption) for each in expressions]
-        count = min(forced, len(expressions))
-        self._forced = [expressions[i * len(expressions) // count] for i in range(count)]
+        self._forced = spread(expressions, forced)
         self.reference = bundle.variant("onnxruntime", "fp32")
 
     def right(self, variant: Variant, files: Files) -> list[bool]:
         """For every formula whether a variant reads it right."""
-        with self.opened(variant, files) as (_, model):
+        with self.opened(variant, files) as model:
             return self.right_with(model, self.samples)
 
     def right_with(self, model: StepModel[Any, Any], samples: Sequence[Sample]) -> list[bool]:
@@ -92,7 +93,7 @@ class Trials:
 
     def agreement(self, variant: Variant, files: Files) -> Agreement:
         """How far a variant agrees with float32."""
-        with self.opened(variant, files) as (_, model):
+        with self.opened(variant, files) as model:
             found = self._log_probs(model)
         equal = tokens = 0
         divergence = 0.0
@@ -104,14 +105,12 @@ class Trials:
         return Agreement(tokens, equal, divergence / tokens)
 
     @contextmanager
-    def opened(
-        self, variant: Variant, files: Files
-    ) -> Iterator[tuple[Bundle, StepModel[Any, Any]]]:
-        """A variant as a bundle of its own, and its model on one thread."""
+    def opened(self, variant: Variant, files: Files) -> Iterator[StepModel[Any, Any]]:
+        """The model of a variant, as a bundle of its own, on one thread."""
         with tempfile.TemporaryDirectory(prefix="inktex-") as place:
             manifest = replace(self.bundle.manifest, variants=(variant,), golden=None)
             bundle = write_bundle(Path(place) / "bundle", manifest, dict(files))
-            yield bundle, model_of(bundle, variant)
+            yield model_of(bundle, variant)
 
     def _of_bundle(self, variant: Variant) -> tuple[Variant, Files]:
         return variant, {name: self.bundle.read(name) for name in variant.graphs.values()}
@@ -139,7 +138,7 @@ class Trials:
 
     @cached_property
     def _reference_log_probs(self) -> list[NDArray[np.float32]]:
-        with self.opened(*self._of_bundle(self.reference)) as (_, model):
+        with self.opened(*self._of_bundle(self.reference)) as model:
             return self._log_probs(model)
 
     def _log_probs(self, model: StepModel[Any, Any]) -> list[NDArray[np.float32]]:

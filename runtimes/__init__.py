@@ -120,7 +120,7 @@ def choose(
     if len(candidates) > 1:
         from .choice import fastest
 
-        choice = fastest(bundle, candidates, threads, make)
+        choice = fastest(bundle, candidates, threads, make, provider)
         if choice is not None:
             # the others stay, should it be gone since
             candidates.sort(key=lambda each: not choice.names(each))

@@ -22,7 +22,7 @@ import numpy as np
 from ..core.bundle import Bundle
 from ..core.errors import InktexError
 from ..core.manifest import Variant
-from ..core.recognizer import read_plainly
+from ..core.recognizer import read_plainly, reads_alike
 from ..core.replacement import replacing
 from ..core.step_model import StepModel
 from .cache_folder import cache_folder
@@ -79,7 +79,11 @@ def holds(variant: Variant) -> bool:
 
 
 def fastest(
-    bundle: Bundle, candidates: Sequence[Variant], threads: int | None, make: Make
+    bundle: Bundle,
+    candidates: Sequence[Variant],
+    threads: int | None,
+    make: Make,
+    provider: str = "",
 ) -> Choice | None:
     """The fastest of some variants, remembered from before or measured now.
 
@@ -87,11 +91,12 @@ def fastest(
         candidates: two or more, of runtimes that are installed.
         threads: that the models get.
         make: loads one.
+        provider: of ONNX Runtime, which they are loaded with.
 
     Returns:
         None where nothing can be measured: the bundle has no golden formula, or nothing reads it.
     """
-    place = _place(bundle, candidates, threads)
+    place = _place(bundle, candidates, threads, provider)
     remembered = _remembered(place, candidates)
     return remembered or measure(bundle, candidates, make, place)
 
@@ -114,11 +119,11 @@ def measure(
     for variant in candidates:
         try:
             model = make(variant)
-            found = list(read_plainly(model, bundle.manifest, image).tokens)
+            found = read_plainly(model, bundle.manifest, image).tokens
         except (ImportError, InktexError) as error:
             failed[name_of(variant)] = str(error)
             continue
-        if found == wanted or (found and variant.precision != "fp32"):
+        if reads_alike(found, wanted, variant.precision):
             models[name_of(variant)] = model
         else:
             failed[name_of(variant)] = "it does not read the golden formula; run `inktex verify`"
@@ -157,11 +162,14 @@ def _folder(bundle: Bundle) -> Path:
     return cache_folder() / "choices" / _digest(files)
 
 
-def _place(bundle: Bundle, candidates: Sequence[Variant], threads: int | None) -> Path:
+def _place(
+    bundle: Bundle, candidates: Sequence[Variant], threads: int | None, provider: str
+) -> Path:
     """The file for a choice: another one for whatever might change it."""
     facts = {
         "candidates": [name_of(variant) for variant in candidates],
         "threads": threads,
+        "provider": provider,
         "machine": Machine.present().to_dict(),
         "versions": {each.name: each.version for each in statuses()},
     }

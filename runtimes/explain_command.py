@@ -45,13 +45,13 @@ Examples:
     "--runtime",
     default="auto",
     metavar="NAME",
-    help="What runs the recognizer; `inktex runtimes` lists them. [default: the bundle's first]",
+    help="What runs the recognizer; `inktex runtimes` lists them. [default: the fastest here]",
 )
 @click.option(
     "--precision",
     default="auto",
     metavar="NAME",
-    help="Which of the bundle's variants: fp32, int8, ... [default: the bundle's first]",
+    help="Which of the bundle's variants: fp32, int8, ... [default: the fastest here]",
 )
 @click.option(
     "--grammar/--no-grammar",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.attention import coverage_states, on_all_cells
+from ..core.attention import coverage_states, on_all_cells, on_grid
 from ..core.errors import InputError
 from ..core.interface import Interface, StateSpec
 from ..core.manifest import Manifest
@@ -162,10 +162,9 @@ class GraphModel:
                 continue
             shape = self.interface.step[state.input].shape
             fixed = shape[state.length_axis]
-            length = fixed if isinstance(fixed, int) else max(FIRST_LENGTH, len(path))
-            arrays[state.input] = self.store.grow(
-                rows, state.length_axis, min(length, self.max_length)
-            )
+            room = min(max(FIRST_LENGTH, len(path)), self.max_length)
+            length = fixed if isinstance(fixed, int) else room
+            arrays[state.input] = self.store.grow(rows, state.length_axis, length)
         return GraphState(arrays, len(path), memory)
 
     def encode(self, images: NDArray[np.float32]) -> list[GraphMemory]:
@@ -277,11 +276,10 @@ class GraphModel:
         if memory.padded == memory.shape:
             return found
         # without the cells of the paper that was added
-        height, width = memory.padded
-        cell = round((height * width / found.shape[-1]) ** 0.5)
-        grid = found.reshape(*found.shape[:-1], height // cell, width // cell)
+        grid = on_grid(found, *memory.padded)
+        cell = memory.padded[0] // grid.shape[2]
         grid = grid[..., : memory.shape[0] // cell, : memory.shape[1] // cell]
-        return np.ascontiguousarray(grid.reshape(*found.shape[:-1], -1))
+        return np.ascontiguousarray(grid.reshape(*found.shape[:2], -1))
 
     def _padded_size(self, height: int, width: int) -> tuple[int, int]:
         """The smallest size that the encoder takes and that holds an image.

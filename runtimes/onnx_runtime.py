@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..core.attention import coverage_states, on_all_cells
 from ..core.bundle import Bundle, Interface, Variant
-from ..core.errors import BundleError, RuntimeUnavailable
+from ..core.errors import RuntimeUnavailable
 from ..core.token_tree import TokenTree
 from .graph_memory import compact_memories
 from .graph_model import Watch, longest, states_of_nodes
@@ -73,12 +73,6 @@ class OnnxRuntimeModel:
             self._run_tree = self._tree.run_with_iobinding
         if provider != "cpu":
             self._probe(bundle)
-        shape = self.interface.step[self.interface.log_probs].shape
-        if len(shape) != 2 or shape[1] not in (self.vocabulary_size, "vocabulary"):
-            raise BundleError(
-                f"{bundle.path}: expected log-probabilities [beams, {self.vocabulary_size}] as the "
-                f"vocabulary has tokens, found {list(shape)}; export the bundle again"
-            )
 
     def encode(self, images: NDArray[np.float32]) -> list[OrtMemory]:
         """Run the encoder.

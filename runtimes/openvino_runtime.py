@@ -44,8 +44,8 @@ def openvino_graphs(bundle: Bundle, variant: Variant, threads: int | None = None
     interface = bundle.manifest.interface
     core = openvino.Core()
     return Graphs(
-        _Graph(core, bundle, variant.encoder, interface.encoder, variant.precision, threads),
-        _Graph(core, bundle, variant.step, interface.step, variant.precision, 1),
+        _Graph(core, bundle, variant.encoder, interface.encoder, threads),
+        _Graph(core, bundle, variant.step, interface.step, 1),
     )
 
 
@@ -58,7 +58,6 @@ class _Graph:
         bundle: Bundle,
         name: str,
         spec: GraphSpec,
-        precision: str,
         threads: int,
     ) -> None:
         import openvino
@@ -69,7 +68,7 @@ class _Graph:
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # another process may have that core
             # left to itself it computes in bfloat16 where the processor can
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": "f32",
         }
         weights = np.frombuffer(bundle.read(f"{name}/graph.bin"), np.uint8)
         try:

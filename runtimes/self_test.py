@@ -11,10 +11,7 @@ import numpy as np
 from ..core.bundle import Bundle
 from ..core.errors import BundleError, InktexError
 from ..core.manifest import Variant
-from ..core.recognizer import read_plainly
-
-EXACT = ("fp32",)
-"""Precisions that must write the very tokens that torch wrote in float32."""
+from ..core.recognizer import read_plainly, reads_alike
 
 
 @dataclass(frozen=True)
@@ -74,9 +71,9 @@ def _examine(bundle: Bundle, variant: Variant, image: Any, wanted: list[int]) ->
     except Exception as error:  # a runtime's own; the other variants are examined all the same
         problem = f"unforeseen {type(error).__name__}: {error}; please report it"
         return Finding(name, precision, False, problem=problem)
-    tokens = [number for number in found.tokens if number != vocabulary.eos]
+    tokens = list(found.tokens)
     problem = ""
-    if tokens != wanted and (precision in EXACT or not tokens):
+    if not reads_alike(tokens, wanted, precision):
         problem = (
             f"expected {' '.join(vocabulary.decode(wanted))!r}, as torch read it, found "
             f"{' '.join(vocabulary.decode(tokens))!r}; upgrade the runtime, or use another"

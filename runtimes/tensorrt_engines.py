@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..core.errors import ExportError, InktexError, RuntimeUnavailable
+from ..core.errors import DataError, ExportError
 from ..core.interface import GraphSpec
 from ..core.replacement import replacing
 from .cache_folder import cache_folder
@@ -201,9 +201,7 @@ class EngineCache:
                     found = make()
                     with replacing(path) as partial:
                         partial.write_bytes(found)
-        except (OSError, InktexError) as error:
-            if isinstance(error, ExportError | RuntimeUnavailable):
-                raise
+        except (OSError, DataError) as error:  # no room, or not ours to write
             warnings.warn(
                 f"engines cannot be kept in {self.folder} ({error}); each start makes them again: "
                 "make room, or name a folder of your own with INKTEX_CACHE",

@@ -53,6 +53,10 @@ class Progress:
         # after a journey through JSON they are lists
         object.__setattr__(self, "kept", tuple((rate, step) for rate, step in self.kept))
 
+    def told(self) -> dict[str, int]:
+        """What is kept of it where weights go on without their training."""
+        return {"steps": self.steps, "epochs": self.epoch, "elapsed_s": round(self.elapsed_s)}
+
 
 @dataclass(frozen=True)
 class Checkpoint:

@@ -88,7 +88,8 @@ def caption_loss(
     known = [
         each
         for each in expressions
-        if vocabulary.index.keys() >= set(each.caption) and len(each.caption) < network.max_length
+        if vocabulary.index.keys() >= set(each.caption)
+        and len(vocabulary.written(each.caption)) < network.max_length
     ]
     total, count = 0.0, 0
     for _, batch in evaluation_batches(known, vocabulary, batch_size, max_pixels, rendering):

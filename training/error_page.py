@@ -31,6 +31,7 @@ from ..core.recognizer import Alternative
 from ..core.structure import STRUCTURES, structures
 from .error_analysis import PLAIN
 from .evaluation import Reading, Sample
+from .split import spread
 
 UNREADABLE, SAME_LAYOUT = "unreadable", "same layout"
 KINDS = (SUBSTITUTED, MISSING, EXTRA, SAME_LAYOUT, UNREADABLE)
@@ -150,10 +151,10 @@ def write_error_page(
         for sample, reading in zip(samples, readings, strict=True)
         if reading.caption != reading.tokens
     ]
-    shown = wrong
-    if limit is not None and limit < len(wrong):
-        shown = [wrong[number * len(wrong) // limit] for number in range(limit)]
-    cases = [Case(reading, _png(sample.source, preprocessing)) for sample, reading in shown]
+    cases = [
+        Case(reading, _png(sample.source, preprocessing))
+        for sample, reading in spread(wrong, limit)
+    ]
     page.write_page(
         path,
         _TEMPLATE,

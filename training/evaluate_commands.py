@@ -189,12 +189,12 @@ def _samples(
     """
     from ..core.errors import DataError
     from .evaluation import load_samples
+    from .split import spread
 
     samples = load_samples(source, captions)
     if held_out_by is not None:
         samples = _validation_only(samples, source, held_out_by)
-    if limit is not None and limit < len(samples):
-        samples = [samples[i * len(samples) // limit] for i in range(limit)]
+    samples = spread(samples, limit)
     if not samples:
         raise DataError(f"{source}: expected formulas to read, found none; choose other data")
     return samples

@@ -1,16 +1,18 @@
-"""The validation split: cut from train, so that no label and no writer stands on both sides."""
+"""The validation split: cut from train, so that no label and no writer stands on both sides; and
+other parts of a data set."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .inkset import Expression
 
 _MOST = 2.0  # times the wanted share
+Item = TypeVar("Item")
 
 
 def split_expressions(
@@ -68,3 +70,14 @@ def some_of(expressions: Sequence[Expression], share: float, seed: int) -> list[
     order = np.random.default_rng([seed, 3]).permutation(len(expressions))
     chosen = sorted(order[: max(round(share * len(expressions)), 1)].tolist())
     return [expressions[number] for number in chosen]
+
+
+def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """At most `limit` of the items, evenly over the list.
+
+    >>> spread([0, 1, 2, 3, 4, 5], 3)
+    [0, 2, 4]
+    """
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[number * len(items) // limit] for number in range(limit)]

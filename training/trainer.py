@@ -279,13 +279,14 @@ def _check_captions(
                 f"expected a caption of every expression, found none of {each.identifier}; data "
                 "imported with --unlabelled is for `inktex pretrain`"
             )
-        vocabulary.encode(each.caption)
-    longest = max(expressions, key=lambda each: len(each.caption))
-    if len(longest.caption) >= max_length:
+    # as they are written: of a recipe that spares braces, shorter than in the data
+    lengths = [len(vocabulary.encode(each.caption)) for each in expressions]
+    longest = max(range(len(lengths)), key=lengths.__getitem__)
+    if lengths[longest] >= max_length:
         raise DataError(
             f"expected captions of less than max_length = {max_length} tokens, found "
-            f"{len(longest.caption)} in {longest.identifier}; leave it out, or start anew with "
-            f"--set model.max_length={len(longest.caption) + 1}"
+            f"{lengths[longest]} in {expressions[longest].identifier}; leave it out, or start anew "
+            f"with --set model.max_length={lengths[longest] + 1}"
         )
 
 

@@ -73,11 +73,7 @@ def load_source(path: Path) -> Source:
         checkpoint.average,
         provenance={
             "data": dict(checkpoint.provenance),
-            "training": {
-                "steps": checkpoint.progress.steps,
-                "epochs": checkpoint.progress.epoch,
-                "elapsed_s": round(checkpoint.progress.elapsed_s),
-            },
+            "training": checkpoint.progress.told(),
         },
     )
 

@@ -115,16 +115,16 @@ class Rails:
     @classmethod
     def found(cls, root: Path = ROOT) -> list[Rails]:
         """Those of this machine."""
-        channels = []
+        channels: list[tuple[str, Path]] = []
         for monitor in sorted((root / "sys/bus/i2c/drivers/ina3221").glob("*/hwmon/hwmon*")):
             for label in sorted(monitor.glob("in*_label")):
                 number = label.name.removeprefix("in").removesuffix("_label")
                 name = label.read_text().strip()
                 if "sum" not in name.lower():
-                    channels.append((name, monitor / f"in{number}_input", label))
+                    channels.append((name, monitor / f"in{number}_input"))
         each_one = (
             (name, voltage, voltage.with_name(voltage.name.replace("in", "curr", 1)))
-            for name, voltage, _ in channels
+            for name, voltage in channels
         )
         measured = tuple(each for each in each_one if each[0] != "NC" and _works(cls((each,))))
         whole = tuple(each for each in measured if each[0].startswith("VDD_IN"))
@@ -145,6 +145,13 @@ class Nvml:
     device: Any
     number: int = 0
     _integral: PowerIntegral = field(default_factory=PowerIntegral)
+    _counts: bool = True
+
+    def __post_init__(self) -> None:
+        try:
+            self._asked("nvmlDeviceGetTotalEnergyConsumption", kind=ctypes.c_ulonglong)
+        except OSError:
+            self._counts = False
 
     @property
     def name(self) -> str:
@@ -153,40 +160,44 @@ class Nvml:
 
     def joules(self) -> float:
         """From its counter, in millijoules, since Volta; else integrated power."""
-        counted = ctypes.c_ulonglong()
-        if not self.library.nvmlDeviceGetTotalEnergyConsumption(self.device, ctypes.byref(counted)):
-            return counted.value / 1e3
-        return self._integral.add(self._value("nvmlDeviceGetPowerUsage") / 1e3, perf_counter())
+        if self._counts:
+            counter = "nvmlDeviceGetTotalEnergyConsumption"
+            return float(self._asked(counter, kind=ctypes.c_ulonglong).value) / 1e3
+        watts = self._asked("nvmlDeviceGetPowerUsage").value / 1e3
+        return self._integral.add(watts, perf_counter())
 
     def celsius(self) -> float:
         """Of the chip."""
-        found = ctypes.c_uint()
-        self.library.nvmlDeviceGetTemperature(self.device, 0, ctypes.byref(found))
-        return float(found.value)
+        return float(self._asked("nvmlDeviceGetTemperature", 0).value)
 
     def megahertz(self) -> float:
         """Of its multiprocessors."""
-        found = ctypes.c_uint()
-        self.library.nvmlDeviceGetClockInfo(self.device, 1, ctypes.byref(found))
-        return float(found.value)
+        return float(self._asked("nvmlDeviceGetClockInfo", 1).value)
 
     def throttled(self) -> bool:
         """Whether heat or power slow it down: bits 2, 3, 5, 6 and 7 of its reasons (power cap,
         hardware slowdown, software and hardware thermal slowdown, power brake)."""
-        reasons = ctypes.c_ulonglong()
-        self.library.nvmlDeviceGetCurrentClocksThrottleReasons(self.device, ctypes.byref(reasons))
-        return bool(reasons.value & 0xEC)
+        name = "nvmlDeviceGetCurrentClocksThrottleReasons"
+        try:
+            return bool(self._asked(name, kind=ctypes.c_ulonglong).value & 0xEC)
+        except OSError:
+            return False
 
     def used_mb(self) -> float:
         """Of its memory, by all processes."""
-        found = (ctypes.c_ulonglong * 3)()  # total, free, used
-        self.library.nvmlDeviceGetMemoryInfo(self.device, ctypes.byref(found))
-        return float(found[2]) / 1e6
+        total_free_used = self._asked("nvmlDeviceGetMemoryInfo", kind=ctypes.c_ulonglong * 3)
+        return float(total_free_used[2]) / 1e6
 
-    def _value(self, name: str) -> int:
-        found = ctypes.c_uint()
-        getattr(self.library, name)(self.device, ctypes.byref(found))
-        return found.value
+    def _asked(self, name: str, *arguments: int, kind: Any = ctypes.c_uint) -> Any:
+        """What a function of NVML writes.
+
+        Raises:
+            OSError: this GPU does not tell.
+        """
+        found = kind()
+        if code := getattr(self.library, name)(self.device, *arguments, ctypes.byref(found)):
+            raise OSError(f"{name}: NVML gives the error {code}")
+        return found
 
     @classmethod
     def found(cls, library: Any = None) -> list[Nvml]:
@@ -218,7 +229,7 @@ def energy_sources(root: Path = ROOT, gpus: Sequence[Nvml] | None = None) -> lis
         root: where `sys` is mounted; for tests.
     """
     gpus = Nvml.found() if gpus is None else gpus
-    return [*Rapl.found(root), *Rails.found(root), *gpus]
+    return [*Rapl.found(root), *Rails.found(root), *filter(_works, gpus)]
 
 
 def _works(source: EnergySource) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from ...core.metrics import score
-from ..formulas import spread
+from ...training.split import spread
 from .contender import IN_RUNTIME, STAGES, Configuration, Reading
 from .dataset import DataSet
 from .distribution import Distribution, early_stopping

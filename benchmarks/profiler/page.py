@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...core import page
 from ...core.errors import RuntimeUnavailable
-from ...core.replacement import replacing
+from ...core.replacement import make_folder, replacing
 from .profile import Profile
 from .terminal import introduction, sections
 
@@ -40,12 +40,12 @@ def write_plots(profile: Profile, folder: Path) -> list[Path]:
     check_page()
     from .plots import plots
 
+    make_folder(folder, "--plots")
     files = []
     for number, (title, svg) in enumerate(plots(profile), start=1):
         name = "-".join(title.lower().replace(",", "").split())
         files.append(folder / f"{number:02}-{name}.svg")
         with replacing(files[-1]) as partial:
-            folder.mkdir(parents=True, exist_ok=True)
             partial.write_text(svg, encoding="utf-8")
     return files
 

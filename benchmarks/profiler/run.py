@@ -14,7 +14,8 @@ from ...core.errors import DataError, InktexError, InputError, RuntimeUnavailabl
 from ...core.machine import command_line
 from ...runtimes.catalogue import statuses
 from ...runtimes.processors import available_processors
-from ..formulas import Formula, spread
+from ...training.split import spread
+from ..formulas import Formula
 from ..report import describe
 from .bundle_contender import BundleContender, Shared, choices
 from .cold_start import measure_cold_starts

@@ -14,7 +14,8 @@ from math import ceil
 
 from ...core.errors import DataError, InputError
 from ...core.progress import Progress
-from ..formulas import Formula, spread
+from ...training.split import spread
+from ..formulas import Formula
 from .contender import Configuration, Contender, Reader, Reading
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..report import heading
+from ..report import lines_of
 from .profile import Profile
 from .tables import (
     Table,
@@ -43,7 +43,7 @@ def introduction(profile: Profile) -> list[str]:
     """What was measured where, and what a reader has to know."""
     data, watched = profile.data, profile.watched
     lines = [
-        *heading(profile.environment, profile.bundle).removeprefix("- ").split("\n- "),
+        *lines_of(profile.environment, profile.bundle),
         f"{data.formulas} formulas of {data.source} ({data.fingerprint})",
     ]
     if profile.interrupted:

@@ -195,7 +195,7 @@ def power_mode(root: Path = ROOT) -> str:
 
 
 def _clocks(root: Path) -> list[Gauge]:
-    """The mean frequency of the busiest processors; of those that are asleep it says nothing."""
+    """The frequency of the quickest processor; of those that are asleep it says nothing."""
     files = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
     if files:
         return [

@@ -332,6 +332,22 @@ def test_golden_arrays_without_pickle_only(bundle: Bundle) -> None:
         Bundle.open(bundle.path).golden()
 
 
+def test_damage_inside_golden_arrays_is_told(bundle: Bundle) -> None:
+    plain = io.BytesIO()
+    np.savez_compressed(plain, greedy=np.zeros(100))
+    good = plain.getvalue()
+    first = good.index(b"greedy.npy") + len(b"greedy.npy")
+    first += int.from_bytes(good[28:30], "little")  # of the local header: more fields
+    stream = good[:first] + b"\xff" * 6 + good[first + 6 :]
+    entry = good.index(b"PK\1\2")
+    method = bytearray(good)
+    method[8:10] = method[entry + 10 : entry + 12] = (99).to_bytes(2, "little")
+    for damaged in (stream, bytes(method)):
+        replace_file(bundle, "golden.npz", damaged)
+        with pytest.raises(BundleError, match=r"is not a plain \.npz"):
+            Bundle.open(bundle.path).golden()
+
+
 def test_golden_bytes_are_reproducible() -> None:
     arrays = {"a": np.arange(1000.0), "b": np.array([1], np.int64)}
     assert golden_npz(arrays) == golden_npz(arrays)

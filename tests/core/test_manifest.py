@@ -261,6 +261,11 @@ def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
         ("interface.memory_bias", "bias", "interface.memory_bias: 'bias' is not among"),
         ("interface.image", "image", "interface.image: 'image' is not among"),
         (
+            "interface.step.outputs.0.shape",
+            ["beams", 6],
+            "interface.log_probs: expected the axes beams and 5, as many as the vocabulary",
+        ),
+        (
             "interface.encoder.inputs.0.shape",
             ["batch", "beams", "height", "width"],
             "interface.image: expected axes batch, a number of channels, height and width",

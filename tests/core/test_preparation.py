@@ -57,6 +57,13 @@ def test_a_bundle_says_how_large_it_sees_a_formula() -> None:
     assert np.abs(np.subtract(found.shape, wanted.shape)).max() <= 0.15 * max(wanted.shape)
 
 
+def test_another_margin_is_of_another_version() -> None:
+    parameters = {"multiple": 1, "max_pixels": 1 << 16}
+    rendering_of(Preprocessing("normalised-ink", {**parameters, "margin_px": 8}))
+    with pytest.raises(BundleError, match=r"margin_px: expected 8, found 20.*upgrade"):
+        rendering_of(Preprocessing("normalised-ink", {**parameters, "margin_px": 20}))
+
+
 def test_ink_has_a_trail_for_those_who_see_it_and_an_image_a_blank_one() -> None:
     parameters = {"multiple": 16, "max_pixels": 1 << 16}
     plain = prepare_image(STROKES, Preprocessing("normalised-ink", parameters))

@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from inktex.core.bundle import Bundle, golden_npz, write_bundle
+from inktex.core.errors import ExportError
 from inktex.export.parity import compare_with_golden, compare_with_torch
 from inktex.export.parity_report import (
     TOLERANCES,
@@ -152,6 +153,15 @@ def test_what_passes_is_within_the_tolerance() -> None:
         assert not report([broken], 100, sequences_only).passed
     quantised = {precision for forms in FORMS.values() for precision in forms}
     assert set(TOLERANCES) == {"fp32", *quantised}
+
+
+def test_a_precision_that_nobody_knows_is_told_at_once(bundle: Bundle) -> None:
+    strange = dataclasses.replace(bundle.variant("onnxruntime"), precision="int4", encoder="none")
+    said = r"expected a variant of fp32, .*onnxruntime int4"
+    with pytest.raises(ExportError, match=said):
+        compare_with_golden(bundle, strange)
+    with pytest.raises(ExportError, match=said):
+        compare_with_torch(bundle, strange, made_checkpoint())
 
 
 def test_errors_are_gathered_by_name_and_none_is_lost() -> None:

@@ -20,7 +20,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> GraphSource:
     encoder, step = (
         onnx.load_from_string(bundle.read(name)) for name in (variant.encoder, variant.step)
     )
-    return GraphSource(encoder, step, bundle.manifest.interface, 24)
+    return GraphSource(encoder, step, bundle.manifest.interface, 24, synthetic.network())
 
 
 def test_each_target_has_its_variant_and_files(graphs: GraphSource) -> None:

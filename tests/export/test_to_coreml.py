@@ -206,10 +206,10 @@ def test_a_folder_that_is_no_package_is_told(tmp_path: Path) -> None:
         MilProgram(tmp_path / "x.mlpackage")
 
 
-def test_a_numpy_that_coremltools_breaks_on_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_numpy_thatloaded_coremltools_breaks_on_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np, "__version__", "2.4.1")
     with pytest.raises(RuntimeUnavailable, match=r"needs numpy below 2\.4, found 2\.4\.1"):
-        to_coreml._coremltools()
+        to_coreml.loaded_coremltools()
 
 
 def test_operations_are_those_of_the_documentation() -> None:

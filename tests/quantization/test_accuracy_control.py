@@ -8,8 +8,9 @@ import pytest
 
 from inktex.core.errors import QuantizationError
 from inktex.core.manifest import Variant
+from inktex.export.targets import Files
 from inktex.quantization.accuracy_control import control_accuracy, least_count
-from inktex.quantization.quantizers import Files, Quantizer
+from inktex.quantization.quantizers import Quantizer
 from inktex.quantization.record import Record
 from inktex.quantization.trials import Agreement
 

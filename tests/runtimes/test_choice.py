@@ -57,6 +57,8 @@ def test_the_fastest_wins_and_is_remembered(
     assert len(list(own_cache.rglob("*.json"))) == 1
     fastest(two_variants, variants, 2, maker(two_variants, slow, made))
     assert len(made) == 4  # other threads, another choice
+    fastest(two_variants, variants, 2, maker(two_variants, slow, made), "cuda")
+    assert len(made) == 6  # another provider, likewise
     forget(two_variants)
     assert not list(own_cache.rglob("*.json"))
 

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from inktex.core.errors import BundleError, InputError
-from inktex.core.interface import GraphSpec, TensorSpec
+from inktex.core.interface import GraphSpec, StateSpec, TensorSpec
 from inktex.core.manifest import Manifest
 from inktex.runtimes.graph_memory import GraphMemory, compact_memories
 from inktex.runtimes.graph_model import (
@@ -78,6 +80,32 @@ def test_caches_grow_and_keep_what_they_hold(tiny_manifest: Manifest) -> None:
     assert list(dict.fromkeys(lengths)) == [FIRST_LENGTH, 64, 100]
     with pytest.raises(InputError, match="at most 100 tokens"):
         model.step(np.array([1, 1]), memory, state)
+
+
+@pytest.mark.parametrize(
+    ("length", "steps", "wanted"),
+    [(24, 10, 24), ("length", 100, FIRST_LENGTH), ("length", 10, 10)],
+)
+def test_a_draft_goes_on_in_a_cache_as_long_as_the_graph_wants_it(
+    length: int | str, steps: int, wanted: int
+) -> None:
+    cache = TensorSpec("cache", "float32", ("beams", length, 4))
+    nodes = TensorSpec("next_cache", "float32", (1, "nodes", 4))
+    interface = SimpleNamespace(
+        state=(StateSpec("cache", "next_cache", 1),),
+        step=GraphSpec((cache,), ()),
+        tree=GraphSpec((), (nodes,)),
+        memory=(),
+    )
+    decoding = SimpleNamespace(max_length=steps)
+    manifest: Any = SimpleNamespace(interface=interface, vocabulary=range(5), decoding=decoding)
+    graphs: Any = Graphs(lambda inputs: {}, lambda inputs: {})
+    model, memory = GraphModel(manifest, graphs), GraphMemory({}, {}, None)
+    assert model.start(memory, 1).arrays["cache"].shape == (1, wanted, 4)
+    found = model.resume({"next_cache": np.ones((1, 7, 4), np.float32)}, np.arange(3), memory)
+    assert found.position == 3
+    assert found.arrays["cache"].shape == (1, wanted, 4)
+    assert found.arrays["cache"].sum() == 12
 
 
 def test_what_is_larger_than_was_declared_is_refused(tiny_manifest: Manifest) -> None:

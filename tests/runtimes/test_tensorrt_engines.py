@@ -12,7 +12,7 @@ import onnx.parser
 import pytest
 
 from inktex.core.bundle import Bundle
-from inktex.core.errors import ExportError
+from inktex.core.errors import BundleError, ExportError
 from inktex.core.interface import GraphSpec, TensorSpec
 from inktex.export.checkpoint_bundle import export_bundle
 from inktex.export.parity import compare_with_golden
@@ -114,6 +114,20 @@ def test_no_space_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.warns(RuntimeWarning, match="No space left"):
         assert cache.get(KEY, lambda: b"engine") == b"engine"
     assert [each.suffix for each in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_damaged_graph_is_no_matter_of_room(tmp_path: Path) -> None:
+    made = []
+
+    def make() -> bytes:
+        made.append(1)
+        raise BundleError("damaged")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(BundleError, match="damaged"):
+            EngineCache(tmp_path).get(KEY, make)
+    assert len(made) == 1
 
 
 def test_what_tensorrt_cannot_make_is_an_error(tmp_path: Path) -> None:

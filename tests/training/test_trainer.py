@@ -226,6 +226,8 @@ def test_what_cannot_be_trained_is_refused_before_it_starts(tmp_path: Path) -> N
     with pytest.raises(DataError, match=r"less than max_length = 7 .*found 7 in made-2"):
         attempt(short)
     attempt(recipe.override({"model.max_length": "8"}))
+    # 7 tokens of which two are braces that need not be written
+    attempt(short.override({"brief": "true"}))
     done = Checkpoint.load(tmp_path / "run" / "last.safetensors")
     with pytest.raises(CheckpointError, match="some of its budget left, found one of 2 steps"):
         attempt(done.recipe, done)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from inktex.benchmarks.profiler.energy import Nvml, PowerIntegral, Rails, Rapl, energy_sources
+from inktex.benchmarks.profiler.watch import Watch
 
 
 def put(path: Path, text: object) -> None:
@@ -72,10 +73,12 @@ def test_rails_of_a_jetson(
 
 
 class Library:
-    """NVML as it answers, of one GPU; `counts` is whether it counts energy."""
+    """NVML as it answers, of one GPU; `counts` is whether it counts energy, `tells` whether it
+    says anything else."""
 
-    def __init__(self, counts: bool) -> None:
+    def __init__(self, counts: bool, tells: bool = True) -> None:
         self.counts = counts
+        self.tells = tells
         self.millijoules = 5000
 
     def __getattr__(self, name: str) -> Any:
@@ -86,9 +89,11 @@ class Library:
         }  # fmt: skip
 
         def call(*arguments: Any) -> int:
-            if name == "nvmlDeviceGetTotalEnergyConsumption":
-                if not self.counts:
+            if name.startswith("nvmlDeviceGet") and "Count" not in name and "Handle" not in name:
+                told = self.counts if "Energy" in name else self.tells
+                if not told:
                     return 3  # not supported
+            if name == "nvmlDeviceGetTotalEnergyConsumption":
                 arguments[-1]._obj.value = self.millijoules
             elif name == "nvmlDeviceGetMemoryInfo":
                 arguments[-1]._obj[:] = [80 * 10**9, 79 * 10**9, 10**9]
@@ -112,3 +117,13 @@ def test_a_gpu_counts_or_its_power_is_integrated() -> None:
     assert other.joules() == 0.0
     assert 0.0 < other.joules() < 70.0
     assert isinstance(gpu.device, ctypes.c_void_p)
+
+
+def test_a_gpu_that_tells_nothing_is_no_source(tmp_path: Path) -> None:
+    [gpu] = Nvml.found(Library(counts=False, tells=False))
+    assert energy_sources(tmp_path, gpus=[gpu]) == []
+    assert not gpu.throttled()
+    with Watch(gpus=[gpu], root=tmp_path) as watch:
+        watch.look()
+    assert watch.watched().gauges == []
+    assert energy_sources(tmp_path, gpus=Nvml.found(Library(counts=True)))[0].name == "GPU 0"
