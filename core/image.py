@@ -10,7 +10,6 @@ import math
 import struct
 import zlib
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,6 @@ MAX_PIXELS = 64_000_000
 """An image that claims more is refused before anything is decoded."""
 MAX_WORKING_PIXELS = 1 << 22
 """A larger image (a photo of 12 megapixels, say) is reduced by a whole factor."""
-MAX_BYTES = 1 << 28
-"""A longer file is refused before it is decoded."""
 
 _FORMATS = "PNG, JPEG, WebP or BMP"
 _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
@@ -48,28 +45,25 @@ _UNDECODABLE = (
 )  # fmt: skip
 
 
-def load_image(
-    source: Path | str | bytes | Image.Image | NDArray[Any], name: str = ""
-) -> ByteImage:
+def load_image(source: bytes | Image.Image | NDArray[Any], name: str = "image") -> ByteImage:
     """Read an image of handwriting, whatever it is stored as and written on.
 
     Ink may be dark on light or light on dark, the paper unevenly lit, the pencil pale. A clean
     drawing comes through unchanged: pixels of 0 and 255 stay 0 and 255 (swapped if need be).
 
     Args:
-        source: a path; the bytes of a file; a Pillow image; or an array [h, w], [h, w, 3] or
-            [h, w, 4] (with alpha) of uint8, uint16, bool or float 0..1.
-        name: what to call the image in error messages; by default its path.
+        source: the bytes of a file; a Pillow image; or an array [h, w], [h, w, 3] or [h, w, 4]
+            (with alpha) of uint8, uint16, bool or float 0..1.
+        name: what to call the image in error messages.
 
     Returns:
         uint8 [h, w], ink up to 255, paper 0. Same size as the source, after its EXIF rotation,
         unless that exceeds `MAX_WORKING_PIXELS`.
 
     Raises:
-        InputError: a file that cannot be read or is not an image, an image that is too large,
-            too small or damaged, an array of another type or shape, or no ink.
+        InputError: bytes that are no image, an image that is too large, too small or damaged, an
+            array of another type or shape, or no ink.
     """
-    name = name or (str(source) if isinstance(source, str | Path) else "image")
     try:
         return find_ink(read_gray(source))
     except InputError as error:
@@ -87,7 +81,7 @@ def image_format(head: bytes) -> str | None:
     return "BMP" if head.startswith(b"BM") else None
 
 
-def read_gray(source: Path | str | bytes | Image.Image | NDArray[Any]) -> ByteImage:
+def read_gray(source: bytes | Image.Image | NDArray[Any]) -> ByteImage:
     """Decode an image to uint8 [h, w], 0 black to 255 white, upright; see `load_image`."""
     orientation = 1
     if isinstance(source, np.ndarray):
@@ -97,11 +91,9 @@ def read_gray(source: Path | str | bytes | Image.Image | NDArray[Any]) -> ByteIm
         gray, orientation = _gray_of_image(source)
     elif isinstance(source, bytes | bytearray | memoryview):
         gray, orientation = _gray_of_file(bytes(source))
-    elif isinstance(source, str | Path):
-        gray, orientation = _gray_of_file(_read_file(Path(source)))
     else:
         raise InputError(
-            f"expected a path, bytes, a Pillow image or an array, found {type(source).__name__}"
+            f"expected bytes, a Pillow image or an array, found {type(source).__name__}"
         )
     factor = _reduction(gray.shape[1], gray.shape[0])
     if factor > 1:
@@ -110,27 +102,6 @@ def read_gray(source: Path | str | bytes | Image.Image | NDArray[Any]) -> ByteIm
 
 
 # Files
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-            if image_format(head) is None:
-                raise _not_an_image(head)
-            data = head + file.read(MAX_BYTES)
-    except IsADirectoryError as error:
-        raise InputError("expected an image file, found a folder; name a file in it") from error
-    except FileNotFoundError as error:
-        raise InputError("expected an image file, found nothing; check the path") from error
-    except PermissionError as error:
-        what = "a folder" if path.is_dir() else "a file that may not be read"
-        raise InputError(f"expected an image file, found {what}; check its permissions") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"expected an image file, found one that fails: {error}") from error
-    if len(data) > MAX_BYTES:
-        raise InputError(f"expected at most {MAX_BYTES:,} bytes, found more; reduce the image")
-    return data
 
 
 def _not_an_image(head: bytes) -> InputError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from .errors import InputError
 from .ink import Ink
 from .ink_json import read_ink_json
@@ -17,32 +15,17 @@ def first_sign(data: bytes) -> bytes:
     return data[:256].removeprefix(b"\xef\xbb\xbf").lstrip(b"\xff\xfe\0 \t\r\n")[:1]
 
 
-def read_ink(source: Path | bytes | str, name: str = "") -> Ink:
-    """Ink from a file, or from a file's content, as InkML or as JSON, told apart by content.
+def read_ink(data: bytes, name: str = "") -> Ink:
+    """Ink from a file's content, as InkML or as JSON, told apart by content.
 
     Args:
-        source: a path, or the bytes of a file. InkML: see `core/inkml.py`. JSON: see
-            `core/ink_json.py`.
-        name: what errors call it and where `Ink.identifier` comes from; by default the file's
-            name.
+        data: InkML, see `core/inkml.py`, or JSON, see `core/ink_json.py`.
+        name: what errors call it and where `Ink.identifier` comes from.
 
     Raises:
-        InputError: a file that is missing, empty, larger than `MAX_BYTES`, damaged, of another
-            format, or without a stroke.
+        InputError: a file that is empty, larger than `MAX_BYTES`, damaged, of another format, or
+            without a stroke.
     """
-    if isinstance(source, bytes):
-        data = source
-    else:
-        path = Path(source)
-        name = name or path.name
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(
-                f"{str(source)!r}: expected an ink file that can be read: {reason}"
-            ) from None
     called = f"{name}: " if name else ""
     if len(data) > MAX_BYTES:
         raise InputError(

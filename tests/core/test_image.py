@@ -5,7 +5,6 @@ import io
 import struct
 import tracemalloc
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,15 +63,12 @@ def agreement(one: ByteImage, other: ByteImage) -> float:
 
 @pytest.mark.parametrize("format", LOSSLESS)
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
-def test_lossless_files_give_the_very_pixels(tmp_path: Path, format: str, mode: str) -> None:
+def test_lossless_files_give_the_very_pixels(format: str, mode: str) -> None:
     ink = formula()
-    path = tmp_path / "page.dat"  # told by content, not by suffix
-    path.write_bytes(encoded(Image.fromarray(255 - ink).convert(mode), format, **LOSSLESS[format]))
-    loaded = load_image(path)
+    page = Image.fromarray(255 - ink).convert(mode)
+    loaded = load_image(encoded(page, format, **LOSSLESS[format]))
     assert loaded.dtype == np.uint8
     np.testing.assert_array_equal(loaded, ink)
-    np.testing.assert_array_equal(load_image(str(path)), ink)
-    np.testing.assert_array_equal(load_image(path.read_bytes()), ink)
 
 
 @pytest.mark.parametrize(
@@ -271,41 +267,12 @@ def test_an_array_or_a_pillow_image_of_too_many_pixels_is_refused() -> None:
         (b"\0\0\0\x18ftypheic" + bytes(20), "HEIC"),
     ],
 )
-def test_a_file_that_is_no_image_is_refused_by_name(
-    tmp_path: Path, data: bytes, message: str
-) -> None:
-    path = tmp_path / "formula.png"
-    path.write_bytes(data)
+def test_a_file_that_is_no_image_is_refused_by_name(data: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        load_image(path)
+        load_image(data, "formula.png")
     assert "formula.png: expected a PNG, JPEG, WebP or BMP image" in str(caught.value)
-    with pytest.raises(InputError, match="scan 7: expected a PNG"):
-        load_image(data, name="scan 7")
-
-
-def test_folders_and_missing_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="found a folder"):
-        load_image(tmp_path)
-    with pytest.raises(InputError, match="found nothing; check the path"):
-        load_image(tmp_path / "none.png")
-    with pytest.raises(InputError, match="expected an image file"):
-        load_image("none\0.png")
-
-
-def test_files_and_folders_that_may_not_be_read_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "secret.png"
-    path.write_bytes(encoded(Image.fromarray(formula())))
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", refuse)  # whoever runs the tests may be root
-    with pytest.raises(InputError, match="a file that may not be read; check its permissions"):
-        load_image(path)
-    with pytest.raises(InputError, match="a folder; check its permissions"):
-        load_image(tmp_path)
+    with pytest.raises(InputError, match="image: expected a PNG"):
+        load_image(data)
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP"])

@@ -69,7 +69,7 @@ def test_the_readme_says_what_each_file_holds(draw: ModuleType) -> None:
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.suffix in INK], ids=lambda p: p.name)
 def test_ink_is_read_with_its_truth(path: Path, draw: ModuleType) -> None:
-    ink = read_ink(path)
+    ink = read_ink(path.read_bytes(), path.name)
 
     caption = examples(draw)[path.name].caption
     assert ink.truth is not None
@@ -94,7 +94,7 @@ def test_images_are_drawn_alike(path: Path, drawn: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.suffix in IMAGES], ids=lambda p: p.name)
 def test_images_load_as_ink_on_black(path: Path, draw: ModuleType) -> None:
-    loaded = load_image(path)
+    loaded = load_image(path.read_bytes())
 
     # The ink of the drawing, whatever became of it on paper, on the board or in the photo.
     example = examples(draw)[path.name]
