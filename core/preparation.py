@@ -125,6 +125,8 @@ def _render(source: Source, rendering: Rendering, name: str) -> NDArray[np.uint8
     one channel alone."""
     label = _named(source, name)
     if isinstance(source, str | os.PathLike):
+        if not os.fspath(source):
+            raise InputError("expected the path of a file, found an empty one")
         source = _read_file(Path(source), label)
     if isinstance(source, bytes):
         if _is_ink(source):
@@ -170,7 +172,8 @@ def _read_file(path: Path, label: str) -> bytes:
         raise InputError(f"{label}: expected a file, found nothing; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{label}: cannot be read ({reason}); check its permissions") from None
+        hint = "; check its permissions" if isinstance(error, PermissionError) else ""
+        raise InputError(f"{label}: cannot be read ({reason}){hint}") from None
     if len(data) > MAX_BYTES:
         raise InputError(f"{label}: expected at most {MAX_BYTES:,} bytes, found more")
     return data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -113,10 +113,13 @@ def recognize(
 
     PATH is a file, a folder, a pattern, or - for standard input.
     """
+    from ..core.errors import DataError
     from . import load
     from .processors import default_threads
     from .sources import find_sources
 
+    if sys.stdout is None:
+        raise DataError("expected an output to write LaTeX to, found it closed; open it")
     if beam is not None and beam < nbest:
         raise click.UsageError(
             f"--beam {beam} gives no {nbest} readings; widen it or lower --nbest"
@@ -126,6 +129,7 @@ def recognize(
     # Many small formulas: one thread each, several at a time, is faster than the other way round.
     alone = threads if workers == 1 else 1
     recognizer = load(bundle, runtime, precision, alone)
+    sources = [_with_standard_input(each) for each in sources]
 
     read = partial(_read, recognizer, beam=beam, nbest=nbest, constrain=grammar, rescore=rescore)
 
@@ -149,21 +153,32 @@ def recognize(
         sys.exit(1)
 
 
+def _with_standard_input(source: SourceFile) -> SourceFile:
+    """With what `-` stands for, read here: a thread that waits for it could not be interrupted."""
+    from ..core.preparation import MAX_BYTES
+    from .sources import STANDARD_INPUT
+
+    if source.path != STANDARD_INPUT:
+        return source
+
+    if sys.stdin is None:
+        return replace(source, problem="expected ink or an image, found it closed")
+    data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        return replace(source, problem=f"expected at most {MAX_BYTES:,} bytes, found more")
+    return replace(source, data=data)
+
+
 def _read(recognizer: Recognizer, source: SourceFile, **options: Any) -> _Outcome:
-    from ..core.errors import InktexError, InputError
+    from ..core.errors import InktexError
 
     path, label = source.path, _printable(source.path)
     if source.problem is not None:
         return _Outcome(path, None, f"{label}: {source.problem}")
     try:
-        if path == "-":
-            from ..core.preparation import MAX_BYTES
-
+        if source.data is not None:
             label = "standard input"
-            if sys.stdin is None:
-                raise InputError("expected ink or an image, found it closed")
-            data = sys.stdin.buffer.read(MAX_BYTES + 1)
-            return _Outcome(path, recognizer(data, name=label, **options))
+            return _Outcome(path, recognizer(source.data, name=label, **options))
         return _Outcome(path, recognizer(path, name=label, **options))
     except InktexError as error:
         message = " ".join(line.strip() for line in str(error).splitlines())

@@ -20,10 +20,12 @@ class SourceFile:
     Attributes:
         path: as the user would write it; `-` is standard input.
         problem: what is wrong, None where the file can be tried.
+        data: what is in it, where that has been read.
     """
 
     path: str
     problem: str | None = None
+    data: bytes | None = None
 
 
 def find_sources(arguments: Iterable[str]) -> Iterator[SourceFile]:
@@ -51,12 +53,19 @@ def _matches(pattern: str) -> Iterator[SourceFile]:
     for path in sorted(glob.glob(pattern, recursive=True)):
         if not os.path.isdir(path):
             found = True
-            yield SourceFile(path)
+            yield _found(path)
         elif "**" not in pattern:  # which names what lies in the folder by itself
             found = True
             yield from _below(path)
     if not found:
         yield SourceFile(pattern, "expected files that match the pattern, found none")
+
+
+def _found(path: str) -> SourceFile:
+    """A file that was not named by itself: a pipe that nobody writes to would hold up the rest."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        return SourceFile(path, "expected a file, found a pipe, a socket or a device; name it")
+    return SourceFile(path)
 
 
 def _below(folder: str) -> Iterator[SourceFile]:
@@ -67,7 +76,7 @@ def _below(folder: str) -> Iterator[SourceFile]:
         for name in sorted(files):
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
                 empty = False
-                yield SourceFile(os.path.join(place, name))
+                yield _found(os.path.join(place, name))
         while problems:
             yield _unlisted(problems.pop(), folder)
             empty = False

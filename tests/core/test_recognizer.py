@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ class Reading:
 
     vocabulary_size = len(VOCABULARY)
 
-    def __init__(self) -> None:
+    def __init__(self, known: Sequence[tuple[list[str], float]] = KNOWN) -> None:
+        self.known = known
         self.images: list[NDArray[np.float32]] = []
 
     def encode(self, images: NDArray[np.float32]) -> list[str]:
@@ -70,7 +72,7 @@ class Reading:
         backward = row[0] == VOCABULARY.eos
         written = VOCABULARY.decode(row[1:])
         probability = np.full(len(VOCABULARY), 1e-9)
-        for caption, weight in ((SQUARE, 0.1), (CUBE, 0.9)) if backward else KNOWN:
+        for caption, weight in ((SQUARE, 0.1), (CUBE, 0.9)) if backward else self.known:
             caption = [*caption[::-1], "<sos>"] if backward else [*caption, "<eos>"]
             if caption[: len(written)] == written:
                 probability[VOCABULARY.index[caption[len(written)]]] += weight
@@ -182,6 +184,16 @@ def test_readings_of_a_beam_have_a_confidence_of_their_own(
     [other] = again.alternatives
     assert other.margin == pytest.approx(-margin, abs=1e-3)
     assert other.confidence == pytest.approx(0.4, abs=1e-3)
+
+
+def test_how_sure_a_reading_is_does_not_depend_on_how_many_are_wanted(manifest: Manifest) -> None:
+    # the second by its score is long; the likeliest other one is short, and comes last
+    long, short = [*"x^{33333}"], ["3"]
+    recognizer = Recognizer(Reading([(SQUARE, 0.5), (long, 0.2), (short, 0.3)]), manifest)
+    for nbest in (1, 2, 3):
+        result = recognizer(STROKES, beam=4, nbest=nbest)
+        assert result.latex == "x^{2}"
+        assert result.margin == pytest.approx(math.log(0.5 / 0.3), abs=1e-3)
 
 
 def test_confidence_is_a_probability_however_long_the_search(recognizer: Recognizer) -> None:
@@ -352,6 +364,11 @@ def test_files_that_cannot_be_read_are_named(recognizer: Recognizer, tmp_path: P
         with pytest.raises(InputError, match=said) as error:
             recognizer(path)
         assert str(path) in str(error.value)
+
+
+def test_an_empty_path_is_no_folder(recognizer: Recognizer) -> None:
+    with pytest.raises(InputError, match="the path of a file, found an empty one"):
+        recognizer("")
 
 
 @pytest.mark.skipif(

@@ -87,7 +87,15 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {}
     for source in (SOURCES / "read.cpp", folder / "check.cpp"):
         made[source.stem] = folder / source.stem
-        arguments = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{SOURCES}"]
+        arguments = [
+            "-std=c++17",
+            "-O1",
+            "-ffp-contract=off",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            f"-I{SOURCES}",
+        ]
         # the warnings of other people's headers are theirs
         arguments += ["-isystem", str(found[0])]
         arguments += [str(source), "-o", str(made[source.stem])]
@@ -128,8 +136,17 @@ def test_every_pixel_is_that_of_the_recognizer(programs: dict[str, Path]) -> Non
     wide = [np.array([[0.0, 0.0], [1.0, 20.0]]), np.array([[9000.0, 0.0], [9000.0, 15.0]])]
     begun = [np.empty((0, 2)), *bar]
     formulas: list[Strokes] = [dot, bar, wide, begun, *map(ink, EXAMPLES)]
-    for rendering in (Rendering(), CANONICAL, Rendering(21.5, 2.2)):
+    for rendering in (Rendering(), CANONICAL, Rendering(21.5, 2.125), Rendering(20, 1.875)):
         assert_drawn_alike(programs["check"], formulas, rendering)
+
+
+def test_what_cannot_be_drawn_is_told(programs: dict[str, Path]) -> None:
+    far = '{"strokes": [[[0, 0], [1e308, -1e308]], [[-1e308, 1e308]]]}'
+    done = subprocess.run(
+        [programs["read"], DEFAULT_BUNDLE], input=far, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "points of numbers within 1e9" in done.stderr
 
 
 def test_every_pixel_of_real_ink(programs: dict[str, Path], data_root: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,27 @@ from inktex.runtimes.commands import recognize
 
 STROKES = [[[0, 0], [10, 20]], [[10, 0], [0, 20]], [[20, 5], [30, 5]]]
 INK = json.dumps({"strokes": STROKES})
+
+
+# Runs a command, and says when it waits for its standard input.
+WAITING = """
+import sys
+from inktex.core.cli import main
+
+class Told:
+    def __getattr__(self, name):
+        return getattr(real, name)
+
+    def read(self, size):
+        print("waits", flush=True)
+        return real.read(size)
+
+class Input:
+    buffer = Told()
+
+real, sys.stdin = sys.stdin.buffer, Input()
+main(prog_name="inktex")
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +112,50 @@ def test_standard_input(here: Path, latex: str, kind: str, tiny_bundle: Bundle) 
         data, latex = (here / "x.png").read_bytes(), recognizer(picture).latex
     done = run("-", stdin=data)
     assert (done.exit_code, done.stdout) == (0, f"{latex}\n")
+
+
+def test_standard_input_beside_others_can_be_interrupted(
+    here: Path, latex: str, tiny_bundle: Bundle
+) -> None:
+    (here / "x.json").write_text(INK)
+    done = run("x.json", "-", stdin=INK)
+    assert (done.exit_code, done.stdout) == (0, f"x.json\t{latex}\n-\t{latex}\n")
+    command = ("recognize", "-", "x.json", "--bundle", str(tiny_bundle.path))
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING, *command],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waits\n"
+    process.send_signal(signal.SIGINT)
+    try:
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "interrupted" in said
+
+
+def test_standard_input_is_no_longer_than_a_file_may_be(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inktex.core.preparation.MAX_BYTES", len(INK) - 1)
+    done = run("-", stdin=INK)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"-: expected at most {len(INK) - 1} bytes, found more" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_an_output_that_is_closed_is_told(here: Path, tiny_bundle: Bundle) -> None:
+    (here / "x.json").write_text(INK)
+    command = [sys.executable, "-m", "inktex.core.cli", "recognize", "x.json", "--bundle"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command, str(tiny_bundle.path)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "an output to write LaTeX to, found it closed" in done.stderr
 
 
 def test_json_lines(here: Path, latex: str, tiny_bundle: Bundle) -> None:

@@ -78,6 +78,18 @@ def test_nothing_to_read_is_a_problem(notes: Path, argument: str, said: str) -> 
     assert said in (found.problem or "")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_read_where_it_is_named_and_holds_up_no_folder(notes: Path) -> None:
+    os.mkfifo(notes / "pipe.png")
+    os.symlink("nowhere", notes / "link.png")
+    for argument in ("notes", "notes/*.png"):
+        told = {Path(each.path).name: each.problem for each in find_sources([argument])}
+        assert "found a pipe" in (told.pop("pipe.png") or "")
+        assert "link.png" in told
+        assert not any(told.values())
+    assert [each.problem for each in find_sources(["notes/pipe.png"])] == [None]
+
+
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root lists any folder")
 def test_a_folder_without_permission_is_a_problem_and_the_rest_is_read(notes: Path) -> None:
     (notes / "deep").chmod(0)

@@ -43,6 +43,7 @@ struct Reading {
 
 constexpr int kMargin = 8;           // pixels of paper around the ink
 constexpr double kLongest = 2048;    // a formula that would be longer is drawn smaller
+constexpr double kFarthest = 1e9;    // of coordinates
 constexpr int kSupersampling = 4;
 constexpr double kFlat = 0.1;        // less than this share of the highest tells nothing of the scale
 
@@ -74,9 +75,9 @@ inline Strokes normalized(Strokes strokes, double symbol_px) {
     Point low{INFINITY, INFINITY}, high{-INFINITY, -INFINITY};
     for (const auto& point : stroke) {
       for (int axis : {0, 1}) {
-        if (!std::isfinite(point[axis])) {
+        if (!(std::abs(point[axis]) <= kFarthest)) {  // which what is not a number is not, either
           throw std::invalid_argument(
-              "expected points of finite numbers, found others; leave those points out");
+              "expected points of numbers within 1e9, found others; leave those points out");
         }
         low[axis] = std::min(low[axis], point[axis]);
         high[axis] = std::max(high[axis], point[axis]);
@@ -163,7 +164,7 @@ inline Image prepared(const Strokes& strokes, const Json& parameters) {
     }
   }
   const double pen_px = parameters.at("pen_px");
-  fine = dilated(std::move(fine), int(std::nearbyint(pen_px * kSupersampling)));
+  fine = dilated(std::move(fine), std::max(int(std::nearbyint(pen_px * kSupersampling)), 1));
 
   const int multiple = parameters.at("multiple"), padding = parameters.at("padding_px");
   auto padded = [&](int side) { return (side + padding + multiple - 1) / multiple * multiple; };

@@ -13,6 +13,7 @@ const LONGEST = 2048; // a formula that would be longer is drawn smaller
 const SUPERSAMPLING = 4;
 const FLAT = 0.1; // a stroke of less than this share of the highest tells nothing of the scale
 const MASKED = -5e3; // a cell with less bias is never looked at
+const FARTHEST = 1e9; // of coordinates; what is not a number is not within it, either
 const FIRST_LENGTH = 32; // steps that a cache has room for at first
 
 /** Strokes, each a list of [x, y], y down, in any unit -> in pixels, at the recognizer's scale. Strokes
@@ -20,8 +21,8 @@ const FIRST_LENGTH = 32; // steps that a cache has room for at first
 export function normalizedStrokes(strokes, symbolPx) {
   strokes = strokes.filter((stroke) => stroke.length);
   if (!strokes.length) throw new Error("expected ink with at least one stroke, found none; write something");
-  if (!strokes.flat(2).every(Number.isFinite)) {
-    throw new Error("expected strokes of [x, y] in finite numbers, found others; leave those points out");
+  if (!strokes.flat().every(([x, y]) => Math.abs(x) <= FARTHEST && Math.abs(y) <= FARTHEST)) {
+    throw new Error("expected strokes of [x, y] in numbers within ±1e9, found others; leave those points out");
   }
   const boxes = strokes.map((stroke) => {
     const xs = stroke.map(([x]) => x), ys = stroke.map(([, y]) => y);
@@ -45,6 +46,12 @@ function typicalHeight(widths, heights) {
   return typical > 1e-300 ? typical : 1;
 }
 
+/** To the nearest whole number, ties to the even one. */
+function rounded(number) {
+  const near = Math.round(number);
+  return near - number === 0.5 && near % 2 ? near - 1 : near;
+}
+
 /** Strokes in pixels -> { height, width, pixels }: bytes row by row, ink 255 on 0. */
 export function drawStrokes(strokes, penPx) {
   const size = (axis) => Math.trunc(most(strokes.flat().map((point) => point[axis]))) + 1 + MARGIN;
@@ -55,7 +62,7 @@ export function drawStrokes(strokes, penPx) {
     const points = stroke.map(([x, y]) => [Math.trunc(x * SUPERSAMPLING), Math.trunc(y * SUPERSAMPLING)]);
     points.forEach((point, i) => line(fine, columns, points[Math.max(i - 1, 0)], point));
   }
-  fine = dilated(fine, rows, columns, Math.round(penPx * SUPERSAMPLING));
+  fine = dilated(fine, rows, columns, Math.max(rounded(penPx * SUPERSAMPLING), 1));
   const pixels = new Uint8Array(height * width);
   const area = SUPERSAMPLING * SUPERSAMPLING;
   for (let row = 0; row < height; row++) {
