@@ -118,7 +118,8 @@ class Bundle:
         file = _inside(self.path, name)
         try:
             with file.open("rb") as stream:
-                data = stream.read(record.size + 1)
+                there = os.fstat(stream.fileno()).st_size  # which a manifest may exaggerate
+                data = stream.read(min(record.size, there) + 1)
         except OSError as error:
             raise BundleError(
                 f"{self.path}: the file {name!r} cannot be read ({error.strerror}); "

@@ -54,7 +54,7 @@ class Fields:
     def number(self, name: str) -> float:
         """The number in the field."""
         found = self.content.get(name)
-        if isinstance(found, int) and not isinstance(found, bool):
+        if isinstance(found, int) and not isinstance(found, bool) and abs(found) < 1 << 1023:
             return float(found)
         return self._get(name, float, "a number", 1.0)
 

@@ -178,6 +178,11 @@ def _role_problems(interface: Interface) -> Iterator[str]:
         name, known = getattr(interface, role), _names(specs)
         if name not in known and not (role == "memory_bias" and name == ""):
             yield f"interface.{role}: {name!r} is not among {place} {sorted(known)}"
+    if not interface.memory_bias and any(ALL_CELLS in spec.shape for spec in encoder.outputs):
+        yield (
+            f"interface.memory_bias: expected the encoder's output with the axis {ALL_CELLS!r}, "
+            "which tells the cells that it leaves out, found none"
+        )
     for spec in encoder.inputs:
         if spec.name == interface.image and (
             len(spec.shape) != 4 or not isinstance(spec.shape[1], int)

@@ -332,4 +332,6 @@ def _read_record(fields: Fields) -> FileRecord:
     record = FileRecord(fields.text("sha256"), fields.whole("size"))
     if record.sha256 and (len(record.sha256) != 64 or set(record.sha256) - set("0123456789abcdef")):
         fields.note(fields.path("sha256"), "64 hexadecimal digits", record.sha256)
+    if record.size < 0:
+        fields.note(fields.path("size"), "a number of bytes", record.size)
     return record

@@ -102,10 +102,14 @@ def rendering_of(preprocessing: Preprocessing) -> Rendering:
     values = {}
     for key in ("symbol_px", "pen_px"):
         value = preprocessing.parameters.get(key, getattr(DEFAULT_RENDERING, key))
-        if not isinstance(value, int | float) or isinstance(value, bool):
+        if (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not abs(value) < 1 << 32  # there are whole numbers that no float holds
+        ):
             raise BundleError(
-                f"preprocessing.parameters.{key}: expected a number of pixels, found {value!r}; "
-                "export the bundle again"
+                f"preprocessing.parameters.{key}: expected a number of pixels, found "
+                f"{value!r:.40}; export the bundle again"
             )
         values[key] = float(value)
     margin = preprocessing.parameters.get("margin_px", MARGIN_PX)

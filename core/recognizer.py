@@ -22,7 +22,7 @@ from .manifest import Manifest
 from .preparation import Source, prepare_image, rendering_of, size_limits
 from .rescoring import rescored
 from .search import Hypothesis, beam_search, greedy
-from .step_model import StepModel
+from .step_model import LimitedModel, StepModel
 
 __all__ = [
     "Alternative",
@@ -170,7 +170,7 @@ class Recognizer:
         Args:
             source: see `Source`. Files are told apart by content, not by name.
             beam: hypotheses to follow; 1 is greedy. By default the bundle's number, or `nbest`
-                where that is more.
+                where that is more; less where the variant was exported for less.
             nbest: readings wanted, the best included. Where it is one, hypotheses that lag by more
                 than `confidence.FARTHEST` nats are given up.
             constrain: keep to well-formed formulas (balanced braces, two arguments of `\\frac`).
@@ -184,7 +184,8 @@ class Recognizer:
 
         Raises:
             InputError: a source that cannot be read, has no ink or is too large, `nbest` that is
-                more than `beam`, `rescore` of a bundle that cannot, or a draft for a beam.
+                more than `beam`, a `beam` for which the variant was not exported, `rescore` of a
+                bundle that cannot, or a draft for a beam.
         """
         beam, nbest = self._widths(beam, nbest)
         draft = () if draft is None else tuple(draft)
@@ -269,8 +270,15 @@ class Recognizer:
                 raise InputError(f"{option}: expected a whole number, found {value!r}")
         if nbest < 1:
             raise InputError(f"nbest: expected 1 or more readings, found {nbest}")
+        most = self.model.most_beams if isinstance(self.model, LimitedModel) else None
         if beam is None:
             beam = max(self.manifest.decoding.beams, nbest)
+            beam = beam if most is None else max(min(beam, most), nbest)
+        if most is not None and beam > most:
+            raise InputError(
+                f"beam: expected at most {most}, for which this variant was exported, found "
+                f"{beam}; ask for less, or use another runtime"
+            )
         if beam < nbest:
             raise InputError(
                 f"beam: expected nbest ({nbest}) or more, found {beam}; widen the beam"

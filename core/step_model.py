@@ -73,6 +73,16 @@ class StepModel(Protocol[Memory, State]):
 
 
 @runtime_checkable
+class LimitedModel(Protocol):
+    """A step model that may have been made for so many beams and no more."""
+
+    @property
+    def most_beams(self) -> int | None:
+        """How many rows a state may have; None for any number."""
+        ...
+
+
+@runtime_checkable
 class TreeModel(StepModel[Memory, State], Protocol[Memory, State]):
     """A step model that may also read at once what is written already."""
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..core.bundle import Bundle
+from ..core.errors import BundleError
 from ..core.interface import TREE_ANCESTORS, TREE_POSITIONS, TREE_TOKENS
 from ..core.manifest import Variant
 from ..core.progress import Progress
@@ -80,7 +81,7 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
     """The golden arrays in the bundle against what its graphs compute here: needs no torch
     weights, and tells whether this machine computes what the exporting one did."""
     tolerance = tolerance_of(variant)
-    golden = bundle.golden()
+    golden = _golden(bundle)
     graphs = graphs_of(bundle, variant)
     errors = Differences()
     interface = bundle.manifest.interface
@@ -125,6 +126,36 @@ def compare_with_golden(bundle: Bundle, variant: Variant) -> ParityReport:
         Agreement.of(written, wanted, forced),
         tolerance,
     )
+
+
+def _golden(bundle: Bundle) -> dict[str, NDArray[Any]]:
+    """The golden arrays of a bundle.
+
+    Raises:
+        BundleError: there are none, or not those that `golden_arrays` makes.
+    """
+    golden, interface = bundle.golden(), bundle.manifest.interface
+    axes = {"encoder.images": 4, "greedy": 1}
+    axes |= {f"encoder.{each.name}": len(each.shape) for each in interface.memory}
+    for step in {name.rpartition(".")[0] for name in golden if name.startswith("step.")}:
+        axes |= {f"{step}.tokens": 1, f"{step}.log_probs": 2}
+    if interface.tree is not None:
+        axes |= {f"tree.{name}": 1 for name in (TREE_TOKENS, TREE_POSITIONS)}
+        axes |= {f"tree.{name}": 2 for name in (TREE_ANCESTORS, interface.log_probs)}
+    known = range(len(bundle.manifest.vocabulary))
+    for name, count in axes.items():
+        array = golden.get(name)
+        if array is None or array.ndim != count or array.dtype.kind not in "fi":
+            found = f"no {name!r} with {count} axes"
+        elif name.endswith(("greedy", "tokens")) and not np.isin(array, known).all():
+            found = f"tokens in {name!r} that the vocabulary has not"
+        else:
+            continue
+        raise BundleError(
+            f"{bundle.path}: expected golden arrays as `inktex export` writes them, found {found}; "
+            "export the bundle again"
+        )
+    return golden
 
 
 def _compare_steps(

@@ -10,20 +10,19 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from ..core.bundle import Bundle
 from ..core.errors import ExportError, RuntimeUnavailable
+from ..core.interface import GraphSpec
 from ..core.manifest import Variant
 from ..core.step_model import StepModel
 from ..runtimes import choose
 from ..runtimes.executorch_runtime import executorch_graphs
 from ..runtimes.graph_model import Arrays, Graph, GraphModel, Graphs
-from ..runtimes.onnx_session import session_options
+from ..runtimes.onnx_session import open_session
 from ..runtimes.openvino_runtime import openvino_graphs
 from ..runtimes.tensorrt_runtime import tensorrt_model
 from .mil_interpreter import MilProgram
-from .shared_weights import whole
 
 
 def told(bundle: Bundle, variant: Variant) -> str:
@@ -73,21 +72,18 @@ def model_of(bundle: Bundle, variant: Variant) -> StepModel[Any, Any]:
 
 
 def _onnx_graphs(bundle: Bundle, variant: Variant) -> Graphs:
-    """ONNX Runtime knows its own format from ONNX."""
+    """Without the adapter's bindings."""
+    interface = bundle.manifest.interface
     tree = None
-    if variant.tree:
-        data, weights = bundle.read(variant.tree), bundle.weights_of(variant.tree)
-        tree = _onnx_graph(whole(data, weights).SerializeToString())
-    return Graphs(
-        _onnx_graph(bundle.read(variant.encoder)), _onnx_graph(bundle.read(variant.step)), tree
-    )
+    if variant.tree and interface.tree is not None:
+        tree = _onnx_graph(bundle, variant.tree, interface.tree)
+    encoder = _onnx_graph(bundle, variant.encoder, interface.encoder)
+    return Graphs(encoder, _onnx_graph(bundle, variant.step, interface.step), tree)
 
 
-def _onnx_graph(data: bytes) -> Graph:
-    session = onnxruntime.InferenceSession(
-        data, session_options(1), providers=["CPUExecutionProvider"]
-    )
-    names = [each.name for each in session.get_outputs()]
+def _onnx_graph(bundle: Bundle, name: str, spec: GraphSpec) -> Graph:
+    session = open_session(bundle, name, spec, 1, "cpu")
+    names = [each.name for each in spec.outputs]
     return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 

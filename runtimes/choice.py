@@ -115,6 +115,7 @@ def measure(
     except (InktexError, KeyError):
         return None
     models: dict[str, StepModel[Any, Any]] = {}
+    variants = {name_of(variant): variant for variant in candidates}
     failed: dict[str, str] = {}
     for variant in candidates:
         try:
@@ -144,8 +145,7 @@ def measure(
     why = f"the fastest here: {medians[best]:.1f} ms for a small formula"
     if others:
         why += f", against {others}"
-    runtime, precision = best.split()
-    choice = Choice(runtime, precision, why, medians, failed)
+    choice = Choice(variants[best].target, variants[best].precision, why, medians, failed)
     if place is not None:
         _remember(place, choice)
     return choice

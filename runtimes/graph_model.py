@@ -135,6 +135,11 @@ class GraphModel:
         )
 
     @property
+    def most_beams(self) -> int | None:
+        """As `LimitedModel.most_beams`."""
+        return self.limits.get("beams")
+
+    @property
     def reads_trees(self) -> bool:
         """Whether there is a graph that does."""
         return self.graphs.tree is not None
@@ -241,7 +246,12 @@ class GraphModel:
         return log_probs, GraphState(following, state.position + 1, memory)
 
     def reorder(self, state: GraphState, order: NDArray[np.int64]) -> GraphState:
-        """The state whose beam i is beam `order[i]` of `state`; nothing is copied for 0, 1, 2, …"""
+        """The state whose beam i is beam `order[i]` of `state`; nothing is copied for 0, 1, 2, …
+
+        Raises:
+            InputError: more of them than the graphs were made for.
+        """
+        self._check(beams=len(order))
         specs = {name: self.interface.step[name].shape.index("beams") for name in state.arrays}
         beams = next((state.arrays[name].shape[axis] for name, axis in specs.items()), len(order))
         if len(order) == beams and np.array_equal(order, np.arange(beams)):

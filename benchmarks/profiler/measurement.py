@@ -180,10 +180,11 @@ def ranking(streams: Sequence[Stream]) -> list[list[str]]:
     )
     ranks: list[list[Stream]] = []
     for stream in ordered:
-        if ranks and not ratio_of(stream, ranks[-1][0]).total.separates:
-            ranks[-1].append(stream)
-        else:
+        ratio = ratio_of(stream, ranks[-1][0]).total if ranks else None
+        if ratio is None or (ratio.separates and ratio.value > 1):
             ranks.append([stream])
+        else:  # also where the medians say one thing, and the formulas one by one the other
+            ranks[-1].append(stream)
     return [[each.configuration.label for each in rank] for rank in ranks]
 
 

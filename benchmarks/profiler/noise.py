@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, hypot, log, sqrt
+from math import exp, hypot, inf, log, sqrt
 from statistics import fmean, stdev
 
 # Student's t for 95 % by degrees of freedom; between two, that of the fewer.
@@ -25,6 +25,11 @@ class Interval:
 
     value: float
     factor: float | None
+
+    def check(self) -> None:
+        """Raise ValueError where this is none: what was read from a file may be anything."""
+        if not 0 < self.value < inf or not (self.factor is None or 1 <= self.factor < inf):
+            raise ValueError(f"an interval of {self.value} and {self.factor}")
 
     @property
     def low(self) -> float | None:

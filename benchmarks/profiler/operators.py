@@ -30,7 +30,7 @@ _CONVOLUTIONS = {
 """By name, which of their inputs the weights are."""
 _PRODUCTS = frozenset((
     "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "QLinearMatMul", "MatMulInteger",
-    "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm",
+    "MatMulIntegerToFloat", "MatMulNBits", "DynamicQuantizeMatMul", "QGemm",
 ))  # fmt: skip
 _INTEGER = frozenset((
     "ConvInteger", "QLinearConv", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat",
@@ -131,11 +131,13 @@ def operations_of(name: str, arguments: Mapping[str, Any]) -> int:
     inputs = _shapes(arguments["input_type_shape"])
     if name in _CONVOLUTIONS and len(inputs) > _CONVOLUTIONS[name]:
         return 2 * prod(outputs[0]) * prod(inputs[_CONVOLUTIONS[name]][1:])
+    if name == "ConvTranspose":
+        return 2 * prod(inputs[0]) * prod(inputs[1][1:])
     if name in _PRODUCTS:
-        left = inputs[0]
-        inner = left[-1]
-        if len(inputs) > 1 and len(inputs[1]) > 1 and inner not in inputs[1][-2:]:
-            inner = left[-2]  # it is turned
+        left, right = inputs[:2]
+        # of two matrices, however they are turned, the side that the result has not
+        flat = min(len(left), len(right)) < 2
+        inner = left[-1] if flat else prod(left[-2:]) // outputs[0][-2]
         return 2 * prod(outputs[0]) * inner
     return 0
 
@@ -172,6 +174,9 @@ class _Sessions:
             options = session_options(threads if stage == "encode" else 1)
             if not packed:
                 options.add_session_config_entry("session.disable_prepacking", "1")
+                # nor with channels that only fill up the blocks of the last level's layout
+                level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+                options.graph_optimization_level = level
             if prefix is not None:
                 options.enable_profiling = True
                 options.profile_file_prefix = f"{prefix}-{stage}"

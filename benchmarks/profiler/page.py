@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,8 +62,8 @@ def write_page(profile: Profile, path: Path) -> None:
     from .plots import plots
 
     drawn = defaultdict(list)
-    for title, svg in plots(profile):
-        drawn[title].append(svg)
+    for number, (title, svg) in enumerate(plots(profile), start=1):
+        drawn[title].append(_with_own_names(svg, f"plot-{number}-"))
     page.write_page(
         path,
         _TEMPLATE,
@@ -71,3 +72,8 @@ def write_page(profile: Profile, path: Path) -> None:
         sections=list(sections(profile)),
         drawn=drawn,
     )
+
+
+def _with_own_names(svg: str, prefix: str) -> str:
+    """A drawing whose names no other on the page has: matplotlib calls the parts of all alike."""
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", svg)

@@ -22,8 +22,13 @@ _WIDTH = 9.0  # inches
 _BAR = 0.45  # inches of height for each configuration
 
 
-def plots(profile: Profile) -> Iterator[tuple[str, str]]:
+def plots(profile: Profile) -> list[tuple[str, str]]:
     """The title of the section that each belongs to, and an SVG."""
+    with rc_context({"text.parse_math": False}):  # a label may hold a dollar
+        return list(_plots(profile))
+
+
+def _plots(profile: Profile) -> Iterator[tuple[str, str]]:
     if profile.measurements:
         yield "One after the other", latencies(profile.measurements)
         staged = [each for each in profile.measurements if each.stages_ms]

@@ -15,6 +15,7 @@ from .cold_start import ColdStart
 from .growth import Growth
 from .live_ink import LiveInk
 from .measurement import Measurement, Ratio
+from .noise import Interval
 from .offline import Batch, Throughput
 from .roofline import Roofline
 from .single_stream import Effort
@@ -124,7 +125,10 @@ class Profile:
             heading(profile.environment, profile.bundle)
             for each in profile.measurements:
                 each.spread["p50"], each.spread["p90"]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            for law in profile.growth:
+                if not law.points or {len(point) for point in law.points} != {2}:
+                    raise ValueError(f"points of {law.what!r}")
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{path}: expected the fields of schema {SCHEMA}, found others ({error}); the file "
                 "is damaged: measure again"
@@ -139,7 +143,10 @@ def _read(kind: Any, value: Any) -> Any:
         names = [each.name for each in fields(kind)]
         if set(names) != set(value):
             raise ValueError(f"{kind.__name__}: {sorted(set(names) ^ set(value))}")
-        return kind(**{name: _read(hints[name], value[name]) for name in names})
+        found = kind(**{name: _read(hints[name], value[name]) for name in names})
+        if isinstance(found, Interval):
+            found.check()
+        return found
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
         if value is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -99,7 +99,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Watch:
-        self._counts_before = _sum(self._counts)
+        self._counts_before = _numbers(self._counts)
         self._thread.start()
         return self
 
@@ -161,7 +161,8 @@ class Watch:
 
     def _throttling(self) -> list[str]:
         reasons = []
-        events = _sum(self._counts) - self._counts_before
+        counted = _numbers(self._counts_before)  # of those that could be read before
+        events = sum(count - self._counts_before[file] for file, count in counted.items())
         if events > 0:
             reasons.append(f"the processor reports {events} events of thermal throttling")
         for gauge in self._clocks:
@@ -183,14 +184,11 @@ class Watch:
 def power_mode(root: Path = ROOT) -> str:
     """How the machine is set up to save power: the governors of its processors, and the mode that
     `nvpmodel` keeps on a Jetson; "unknown" where nothing tells."""
-    governors = {
-        each.read_text().strip()
-        for each in sorted((root / "sys/devices/system/cpu").glob("cpu*/cpufreq/scaling_governor"))
-    }
+    files = (root / "sys/devices/system/cpu").glob("cpu*/cpufreq/scaling_governor")
+    governors = {text for each in files if (text := _text(each))}
     found = [f"governor {', '.join(sorted(governors))}"] if governors else []
-    jetson = root / "var/lib/nvpmodel/status"
-    if jetson.is_file():
-        found.append(f"nvpmodel {jetson.read_text().strip()}")
+    if jetson := _text(root / "var/lib/nvpmodel/status"):
+        found.append(f"nvpmodel {jetson}")
     return "; ".join(found) or "unknown"
 
 
@@ -202,7 +200,7 @@ def _clocks(root: Path) -> list[Gauge]:
             Gauge(
                 "frequency of the quickest processor",
                 "MHz",
-                lambda: max(int(each.read_text()) for each in files) / 1e3,
+                lambda: max(_numbers(files).values()) / 1e3,
             )
         ]
     info = root / "proc/cpuinfo"
@@ -219,11 +217,8 @@ def _clocks(root: Path) -> list[Gauge]:
 def _temperatures(root: Path) -> list[Gauge]:
     gauges = []
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
-        try:
-            name = (zone / "type").read_text().strip()
-        except OSError:
-            continue
-        gauges.append(Gauge(name, "°C", partial(_thousandth, zone / "temp")))
+        if name := _text(zone / "type"):
+            gauges.append(Gauge(name, "°C", partial(_thousandth, zone / "temp")))
     return gauges
 
 
@@ -249,5 +244,14 @@ def _throttle_counts(root: Path) -> list[Path]:
     return sorted(folder.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
 
 
-def _sum(counters: Sequence[Path]) -> int:
-    return sum(int(each.read_text()) for each in counters)
+def _text(file: Path) -> str:
+    """What stands in a file of the system; nothing where it cannot be read."""
+    try:
+        return file.read_text().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _numbers(files: Iterable[Path]) -> dict[Path, int]:
+    """The whole numbers in files of the system, of those that can be read now."""
+    return {file: int(text) for file in files if (text := _text(file)).isdecimal()}

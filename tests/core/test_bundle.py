@@ -217,6 +217,17 @@ def test_a_changed_size_is_found(bundle: Bundle, change: Callable[[bytes], bytes
         Bundle.open(bundle.path)
 
 
+@pytest.mark.parametrize("size", [10**13, 2**70])
+def test_a_size_that_no_file_has_takes_no_memory(bundle: Bundle, size: int) -> None:
+    path = bundle.path / "manifest.json"
+    content = json.loads(path.read_text())
+    name = sorted(content["files"])[0]
+    content["files"][name]["size"] = size
+    path.write_text(json.dumps(content))
+    with pytest.raises(BundleError, match=f"is damaged: expected {size} bytes"):
+        Bundle.open(bundle.path)
+
+
 def test_a_missing_file_is_named(bundle: Bundle) -> None:
     (bundle.path / "encoder.onnx").unlink()
     with pytest.raises(BundleError, match=r"expected the file 'encoder\.onnx', found none"):

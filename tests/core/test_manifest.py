@@ -208,6 +208,16 @@ def test_what_makes_no_sense_of_a_graph_for_trees_is_named(manifest: Manifest) -
         replace(manifest, variants=(variant,))
 
 
+def test_who_leaves_cells_out_tells_which(manifest: Manifest) -> None:
+    keys, bias = INTERFACE.encoder.outputs
+    told = replace(bias, shape=("batch", "all_cells"))
+    encoder = replace(INTERFACE.encoder, outputs=(keys, told))
+    kept = replace(INTERFACE, encoder=encoder)
+    replace(manifest, interface=kept)
+    with pytest.raises(BundleError, match="memory_bias: expected the encoder's output with the"):
+        replace(manifest, interface=replace(kept, memory_bias=""))
+
+
 def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
     content = json.loads(manifest.to_json())
     content["licence"] = 3
@@ -217,7 +227,7 @@ def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
     content["variants"][1]["encoder"] = None
     content["interface"]["step"]["inputs"][0]["shape"] = [1.5]
     content["vocabulary"][3] = ["x"]
-    content["files"]["step.onnx"]["sha256"] = "../../etc"
+    content["files"]["step.onnx"] = {"sha256": "../../etc", "size": -3}
     content["golden"] = 1
     content["confidence"] = {"bias": "x", "total": float("nan"), "least": 1}
     with pytest.raises(BundleError) as error:
@@ -231,6 +241,7 @@ def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
         "interface.step.inputs[0].shape[0]",
         "vocabulary[3]",
         "files['step.onnx'].sha256",
+        "files['step.onnx'].size",
         "golden",
         "confidence.bias",
         "confidence.total",
@@ -246,6 +257,7 @@ def test_every_ill_typed_field_is_named_at_once(manifest: Manifest) -> None:
         ("vocabulary", ["x"], "vocabulary: a vocabulary starts with <pad>"),
         ("decoding.max_length", 0, "decoding.max_length: expected 1 or more, found 0"),
         ("decoding.length_penalty", -0.5, "length_penalty: expected a number from 0 to 10, found"),
+        ("decoding.length_penalty", 10**400, "length_penalty: expected a number, found int"),
         ("decoding.length_penalty", 1e300, "length_penalty: expected a number from 0 to 10, found"),
         ("variants", [], "variants: expected at least one"),
         ("variants.0.precision", "fp32", "onnxruntime fp32 appears more than once"),

@@ -81,7 +81,7 @@ def test_ink_has_a_trail_for_those_who_see_it_and_an_image_a_blank_one() -> None
     assert not found[0, 1:].any()
 
 
-@pytest.mark.parametrize("value", [0, -1.0, 300, float("nan"), "16", True, None])
+@pytest.mark.parametrize("value", [0, -1.0, 300, 10**400, float("nan"), "16", True, None])
 def test_a_scale_of_no_use_is_refused(value: object) -> None:
     parameters = {"multiple": 1, "max_pixels": 1 << 16, "symbol_px": value}
     with pytest.raises(BundleError, match=r"symbol_px.*export the bundle again"):

@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from inktex.core.bundle import Bundle, golden_npz, write_bundle
-from inktex.core.errors import ExportError
+from inktex.core.errors import BundleError, ExportError
 from inktex.export.parity import compare_with_golden, compare_with_torch
 from inktex.export.parity_report import (
     TOLERANCES,
@@ -125,6 +125,38 @@ def test_golden_arrays_of_another_machine_are_found(bundle: Bundle, tmp_path: Pa
     report = compare_with_golden(changed, changed.manifest.variants[0])
     assert not report.passed
     assert report.agreement.equal == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("encoder.images", None, "no 'encoder.images' with 4 axes"),
+        ("encoder.images", np.zeros((3, 3)), "no 'encoder.images' with 4 axes"),
+        ("greedy", None, "no 'greedy' with 1 axes"),
+        ("greedy", np.array([10_000]), "tokens in 'greedy' that the vocabulary has not"),
+        ("step.0.tokens", None, "no 'step.0.tokens' with 1 axes"),
+        ("step.1.log_probs", np.array(["x"]), "no 'step.1.log_probs' with 2 axes"),
+    ],
+)
+def test_golden_arrays_of_another_kind_are_told(
+    bundle: Bundle, tmp_path: Path, name: str, value: np.ndarray | None, said: str
+) -> None:
+    arrays = bundle.golden()
+    del arrays[name]
+    if value is not None:
+        arrays[name] = value
+    files = {**bundle.contents(), "golden.npz": golden_npz(arrays)}
+    changed = write_bundle(tmp_path / "changed", bundle.manifest, files)
+    with pytest.raises(BundleError, match=f"found {said}"):
+        compare_with_golden(changed, changed.manifest.variants[0])
+
+
+def test_graphs_that_changed_places_are_told(bundle: Bundle, tmp_path: Path) -> None:
+    files, one = bundle.contents(), bundle.variant("onnxruntime")
+    files |= {one.encoder: bundle.read(one.step), one.step: bundle.read(one.encoder)}
+    changed = write_bundle(tmp_path / "changed", bundle.manifest, files)
+    with pytest.raises(BundleError, match="are not as the manifest says"):
+        compare_with_golden(changed, changed.manifest.variants[0])
 
 
 def test_agreement_counts_tokens_before_and_after_a_difference() -> None:

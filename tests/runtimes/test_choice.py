@@ -125,6 +125,14 @@ def test_what_cannot_be_loaded_or_reads_wrongly_is_no_candidate(two_variants: Bu
     assert measure(two_variants, variants, none) is None
 
 
+def test_a_precision_may_be_called_anything(two_variants: Bundle) -> None:
+    first, second = two_variants.manifest.variants
+    named = [replace(first, precision="int 8"), replace(second, precision="")]
+    choice = measure(two_variants, named, maker(two_variants, ""))
+    assert choice is not None
+    assert any(map(choice.names, named))
+
+
 def test_without_a_golden_formula_the_first_is_taken(tmp_path: Path, two_variants: Bundle) -> None:
     manifest = replace(two_variants.manifest, golden=None)
     files = {name: two_variants.path / name for name in manifest.files if name != "golden.npz"}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from inktex.core.errors import BundleError, InputError
 from inktex.core.interface import GraphSpec, StateSpec, TensorSpec
 from inktex.core.manifest import Manifest
+from inktex.core.recognizer import Recognizer
 from inktex.runtimes.graph_memory import GraphMemory, compact_memories
 from inktex.runtimes.graph_model import (
     FIRST_LENGTH,
@@ -135,6 +136,19 @@ def test_what_is_larger_than_was_declared_is_refused(tiny_manifest: Manifest) ->
     model.start(memories[0], 3)
     with pytest.raises(InputError, match=r"beams: expected at most 3, .* found 4"):
         model.start(memories[0], 4)
+    with pytest.raises(InputError, match=r"beams: expected at most 3, .* found 4"):
+        model.reorder(model.start(memories[0], 1), np.array([0, 0, 0, 0]))
+
+
+def test_no_more_beams_are_followed_than_were_declared(tiny_manifest: Manifest) -> None:
+    wide = replace(tiny_manifest, decoding=replace(tiny_manifest.decoding, beams=5))
+    graphs = Graphs(lambda inputs: {}, lambda inputs: {})
+    recognizer = Recognizer(GraphModel(wide, graphs, {"beams": 2}), wide)
+    assert recognizer._widths(None, 1) == (2, 1)
+    assert Recognizer(GraphModel(wide, graphs), wide)._widths(None, 1) == (5, 1)
+    for beam, nbest in ((3, 1), (None, 3)):
+        with pytest.raises(InputError, match=r"beam: expected at most 2, .* found 3"):
+            recognizer._widths(beam, nbest)
 
 
 def test_a_decoder_without_coverage_says_so(tiny_manifest: Manifest) -> None:

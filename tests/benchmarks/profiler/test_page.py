@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,9 @@ def test_a_page_shows_every_section_and_needs_nothing_else(
     profile: Callable[..., Profile], tmp_path: Path
 ) -> None:
     points = [(1.0, 2.0), (2.0, 3.0), (3.0, 4.0)]
-    law = Growth("encoder over image", "<b>", "megapixels", "ms", 1.0, 1.0, 1.0, 0.6, points)
+    law = Growth(
+        "encoder over image", "<b> for $1_{$", "megapixels", "ms", 1.0, 1.0, 1.0, 0.6, points
+    )
     whole = replace(
         profile(1.0, 2.0), growth=[law], batches=[Batch("a", 1, 2.0), Batch("a", 2, 1.5)]
     )
@@ -32,6 +35,9 @@ def test_a_page_shows_every_section_and_needs_nothing_else(
     for svg in text.split("<svg")[1:]:
         ElementTree.fromstring("<svg" + svg.partition("</svg>")[0] + "</svg>")
     assert "&lt;b&gt;" in text
+    named = re.findall(r'\bid="([^"]*)"', text)
+    assert len(named) == len(set(named)) > 100
+    assert set(re.findall(r'(?:url\(#|href="#)([^")]*)', text)) <= set(named)
     assert "src=" not in text
     assert list(tmp_path.iterdir()) == [tmp_path / "page.html"]
     files = write_plots(whole, tmp_path / "plots")

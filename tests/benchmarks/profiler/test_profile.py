@@ -18,6 +18,16 @@ from inktex.benchmarks.profiler.terminal import as_text
 from inktex.benchmarks.profiler.watch import Watched
 from inktex.core.errors import DataError
 
+LAW = {
+    "what": "steps", "label": "a", "x": "x", "y": "y", "fixed": 1.0, "slope": 1.0,
+    "exponent": None, "explained": None, "points": [],
+}  # fmt: skip
+
+
+def p50_of(content: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = content["measurements"][0]["spread"]["p50"]
+    return found
+
 
 def test_a_profile_comes_back_from_json_as_it_was(
     profile: Callable[..., Profile], tmp_path: Path
@@ -37,6 +47,11 @@ def test_a_profile_comes_back_from_json_as_it_was(
         (lambda content: content.update(idle_watts=[]), "the file is damaged"),
         (lambda content: content["environment"].pop("cpu"), "the file is damaged"),
         (lambda content: content["measurements"][0]["spread"].pop("p90"), "the file is damaged"),
+        (lambda content: p50_of(content).update(value=0), "an interval of 0.0"),
+        (lambda content: p50_of(content).update(value=float("nan")), "an interval of nan"),
+        (lambda content: p50_of(content).update(factor=0.5), "an interval of"),
+        (lambda content: p50_of(content).update(value=10**400), "the file is damaged"),
+        (lambda content: content.update(growth=[LAW]), "points of 'steps'"),
     ],
 )
 def test_other_json_is_refused(

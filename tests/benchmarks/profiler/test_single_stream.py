@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,6 +77,20 @@ def test_a_summary_of_made_up_times(made: Callable[..., Any], numbers: DataSet) 
     ]  # fmt: skip
     untrained = measure_streams([made("a", trained=False)], numbers.formulas, FEW)
     assert summary(untrained.each[0], untrained, numbers).accuracy is None
+
+
+def test_who_is_quicker_formula_by_formula_is_not_ranked_behind(
+    made: Callable[..., Any], numbers: DataSet
+) -> None:
+    """With three formulas of four quicker, and the median of all slower."""
+    streams = measure_streams([made("a"), made("b")], numbers.formulas, FEW)
+    first, second = streams.each
+    for repeat in second.repeats:
+        for passed in repeat.passes:
+            for place, factor in enumerate((1.15, 0.99, 0.99, 0.99)):
+                passed[place] = replace(passed[place], total_ms=factor * passed[place].total_ms)
+    assert ratio_of(second, first).total.value == pytest.approx(0.99)
+    assert ranking([first, second]) == [[each.configuration.label for each in (first, second)]]
 
 
 def test_what_noise_cannot_separate_shares_a_rank(

@@ -49,6 +49,21 @@ def test_a_machine_that_throttles_says_so(machine: Path) -> None:
     assert "fell from 3000 to 2000 MHz" in slower
 
 
+def test_a_file_that_cannot_be_read_any_more_costs_what_it_told_alone(machine: Path) -> None:
+    cpus = machine / "sys/devices/system/cpu"
+    with Watch(root=machine) as watch:
+        put(cpus / "cpu0/thermal_throttle/core_throttle_count", 5)
+        (cpus / "cpu1/thermal_throttle/core_throttle_count").unlink()
+        (cpus / "cpu1/cpufreq/scaling_governor").unlink()
+        (cpus / "cpu1/cpufreq/scaling_governor").mkdir()  # there, and no file
+        (cpus / "cpu1/cpufreq/scaling_cur_freq").unlink()
+        watch.look()
+    found = watch.watched()
+    assert found.power_mode == "governor powersave"
+    assert found.gauges[0].last == 3000.0
+    assert found.throttled == ["the processor reports 2 events of thermal throttling"]
+
+
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
     with Watch(root=tmp_path) as watch:
         watch.look()
