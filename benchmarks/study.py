@@ -123,14 +123,24 @@ class Study:
         for name in fields.content.keys() - known:
             fields.problems.append(f"{name}: expected one of {', '.join(sorted(known))}")
         has = fields.content.keys()
+        pretraining = fields.named("pretraining") if "pretraining" in has else {}
+        arms = fields.named("arms")
+        common = ("recipe", "settings", "share")
+        for parts, allowed in (
+            (pretraining, common),
+            (arms, (*common, "labels", "encoder", "from", "teacher")),
+        ):
+            for part in parts.values():
+                for name in part.content.keys() - set(allowed):
+                    fields.problems.append(
+                        f"{part.path(name)}: expected one of {', '.join(allowed)}"
+                    )
         return cls(
             fields.text("budget"),
             _settings(fields),
             tuple(
                 Pretraining(name, each.text("recipe"), _settings(each), _share(each, "share"))
-                for name, each in (
-                    fields.named("pretraining") if "pretraining" in has else {}
-                ).items()
+                for name, each in pretraining.items()
             ),
             tuple(
                 Arm(
@@ -144,7 +154,7 @@ class Study:
                         for key in ("encoder", "from", "teacher")
                     ),
                 )
-                for name, each in fields.named("arms").items()
+                for name, each in arms.items()
             ),
         )
 

@@ -112,12 +112,12 @@ class Studying:
         places: dict[Path, str] = {}
         names = [each.name for each in study.pretraining] + [each.name for each in study.arms]
         for name in names:
-            other = places.setdefault(self.place(name), name)
-            if other != name:
+            if other := places.get(self.place(name)):
                 raise DataError(
                     f"expected names that differ in letters or digits, found {other!r} and "
                     f"{name!r}, whose trainings would share a folder; rename one"
                 )
+            places[self.place(name)] = name
         stems: dict[str, Path] = {}
         for test in tests:
             before = stems.setdefault(test.stem, test)

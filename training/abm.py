@@ -20,6 +20,7 @@ from .mutual_learning import MutualLearning
 from .recipe import Optimisation, Recipe
 from .recurrent_decoder import RecurrentDecoder
 from .recurrent_recognizer import RecurrentRecognizer
+from .settings import check_counts, check_shares
 
 KERNELS = (11, 5)
 """Cells that the convolutions over the coverage see, in each direction."""
@@ -60,6 +61,9 @@ class AbmModel:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        check_counts(self, "stem", "growth", "layers", "embedding", "hidden", "attention")
+        check_counts(self, "filters", "max_length")
+        check_shares(self, "dropout")
         if self.embedding % 2:
             raise DataError(f"embedding must be even for the maxout, found {self.embedding}")
         if not 0 < self.reduction <= 1:

@@ -39,6 +39,14 @@ class BestCheckpoints:
             if step == checkpoint.progress.steps and self.count:
                 checkpoint.slim().save(self.path(rate, step))
 
+    def forget_others(self, kept: Kept) -> None:
+        """Remove what a training that was killed has left beside those that count."""
+        counted = {self.path(rate, step) for rate, step in kept}
+        if self.count:
+            for path in self.folder.glob("best-*-step*.safetensors"):
+                if path not in counted:
+                    path.unlink(missing_ok=True)
+
     def prune(self, before: Kept, kept: Kept) -> None:
         """Remove what was kept before and is no more."""
         for rate, step in before:

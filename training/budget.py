@@ -45,7 +45,8 @@ class Budget:
 
     def __str__(self) -> str:
         """As `parse` reads it."""
-        return f"{self.amount:g}{self.unit.replace('cpu_s', 'cpu-s')}"
+        amount = f"{self.amount:f}".rstrip("0").rstrip(".")  # without an exponent
+        return amount + self.unit.replace("cpu_s", "cpu-s")
 
     def share(self, progress: Progress, steps_per_epoch: int) -> float:
         """How much of it is used, 0..1."""

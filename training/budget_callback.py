@@ -108,6 +108,8 @@ class BudgetCallback(Callback):
             module.average.updates = self.progress.steps
             restore_optimizer(_optimizer(trainer), self.names, self.start.optimizer)
         if trainer.is_global_zero:
+            if self.start:
+                self.best.forget_others(self.progress.kept)
             self.training_log = TrainingLog(
                 self.folder, self.progress.steps, self.watch.tensorboard
             )

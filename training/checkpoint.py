@@ -35,7 +35,7 @@ class Progress:
         elapsed_s: seconds trained, over all resumptions.
         cpu_s: seconds of the processor in that time, in the threads of the first process.
         epoch: of the stream.
-        best: greatest ExpRate on the validation split so far, in percent.
+        best: greatest ExpRate on the validation split so far, in percent; below 0 before any.
         stale: validations since then.
         kept: ExpRate and step of the checkpoints that are kept beside the last one, best first.
     """
@@ -45,7 +45,7 @@ class Progress:
     elapsed_s: float = 0.0
     cpu_s: float = 0.0
     epoch: int = 0
-    best: float = 0.0
+    best: float = -1.0
     stale: int = 0
     kept: tuple[tuple[float, int], ...] = ()
 

@@ -18,6 +18,7 @@ from .objectives import CrossEntropy
 from .recipe import Optimisation, Recipe
 from .recurrent_decoder import RecurrentDecoder
 from .recurrent_recognizer import RecurrentRecognizer
+from .settings import check_counts, check_shares
 
 KERNEL = 11
 """Cells that the convolution over the coverage sees, in each direction."""
@@ -50,6 +51,9 @@ class CoverageModel:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        check_counts(self, "widths", "layers", "embedding", "hidden", "attention", "filters")
+        check_counts(self, "max_length")
+        check_shares(self, "dropout")
         if self.embedding % 2:
             raise DataError(f"embedding must be even for the maxout, found {self.embedding}")
 

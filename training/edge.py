@@ -17,6 +17,7 @@ from ..core.vocabulary import Vocabulary
 from .augmentation import Augmentation
 from .objectives import AlignedCrossEntropy
 from .recipe import Optimisation, Recipe
+from .settings import check_counts, check_shares
 from .transformer_decoder import CoverageTransformer
 from .transformer_recognizer import TransformerRecognizer
 from .two_scale_encoder import CELL, TwoScaleEncoder
@@ -49,11 +50,9 @@ class EdgeModel:
     drop_path: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.layers < 1 or not 0 <= self.dropout < 1 or not 0 <= self.drop_path < 1:
-            raise DataError(
-                "expected 1 layer or more, and dropout and drop_path from 0 to below 1, found "
-                f"{self.layers} layers, {self.dropout} and {self.drop_path}"
-            )
+        check_counts(self, "widths", "features", "hidden", "layers", "max_length")
+        check_counts(self, "blocks", least=0)
+        check_shares(self, "dropout", "drop_path")
         if self.heads < 1 or self.features % self.heads or self.features % 4:
             raise DataError(
                 f"features must be a multiple of heads and of 4, found {self.features} features "

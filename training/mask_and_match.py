@@ -20,6 +20,7 @@ from .dense_encoder import DenseEncoder
 from .objectives import CrossEntropy
 from .recipe import Optimisation, Recipe
 from .self_attention_network import AttentiveEncoder, SelfAttentionNetwork
+from .settings import check_counts, check_shares
 from .transformer_decoder import CoverageTransformer
 from .transformer_recognizer import TransformerRecognizer
 
@@ -63,6 +64,12 @@ class MaskAndMatchModel:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        check_counts(self, "stem", "growth", "blocks", "features", "attention_hidden", "hidden")
+        check_counts(self, "layers", "max_length")
+        check_counts(self, "attention_layers", least=0)
+        check_shares(self, "encoder_dropout", "dropout")
+        if not 0 < self.reduction <= 1:
+            raise DataError(f"reduction must be a share above 0, at most 1, found {self.reduction}")
         if self.heads < 1 or self.features % self.heads or self.features % 4:
             raise DataError(
                 f"features must be a multiple of heads and of 4, found {self.features} features "

@@ -11,7 +11,7 @@ from ..core.errors import DataError
 from .batches import Batch
 from .objectives import Losses, alignment_loss, divergence, from_the_right, ink_of, token_loss
 from .recurrent_recognizer import RecurrentRecognizer
-from .settings import added
+from .settings import added, check_weights
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class MutualLearning:
     alignment: float = added(0.0, before=0.0)
 
     def __post_init__(self) -> None:
+        check_weights(self, "alignment")
         if self.weight < 0 or self.temperature < 1:
             raise DataError(
                 f"expected a weight of 0 or more and a temperature of 1 or more, found "

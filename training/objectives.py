@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ..core.errors import DataError
 from .batches import DIRECTIONS, Batch, Part
-from .settings import added
+from .settings import added, check_counts, check_shares, check_weights
 from .transformer_recognizer import Cells, TransformerRecognizer
 from .two_scale_encoder import CELL
 
@@ -49,6 +49,10 @@ class CrossEntropy:
 
     label_smoothing: float = 0.0
     alignment: float = added(0.0, before=0.0)
+
+    def __post_init__(self) -> None:
+        check_shares(self, "label_smoothing")
+        check_weights(self, "alignment")
 
     def __call__(self, network: Any, batch: Batch) -> Losses:
         """`network` is a recognizer whose `decoder` takes tokens and a memory, and gives logits
@@ -107,6 +111,9 @@ class AlignedCrossEntropy:
     aligned_layers: int = 3
 
     def __post_init__(self) -> None:
+        check_shares(self, "label_smoothing")
+        check_weights(self, "alignment", "symbols", "mutual", "distillation")
+        check_counts(self, "aligned_layers", least=0)
         if not self.temperature > 0:
             raise DataError(f"temperature must be above 0, found {self.temperature}")
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import CheckpointError, DataError
+from ..core.replacement import replacing
 from ..core.vocabulary import Vocabulary
 from .budget import Budget, Stopwatch
 from .checkpoint import Progress, optimizer_tensors, restore_optimizer
@@ -132,11 +133,11 @@ class _Run:
         self.fabric = lightning.Fabric(accelerator=accelerator, devices=1)
         vocabulary = Vocabulary.from_captions(each.caption for each in training)
         self.encoder = recipe.model.build(vocabulary).get_submodule("encoder")
-        self.progress = Progress()
+        self.progress = start.progress if start else Progress()
+        _drop_rows(folder / LOG, self.progress.steps)
         stages = recipe.stages(self.encoder)
         if start:
             self.encoder.load_state_dict(dict(start.encoder))
-            self.progress = start.progress
             names = [stage.name for stage in stages]
             stages = stages[names.index(start.stage) :]
         self.stages = stages
@@ -311,6 +312,22 @@ class _Run:
             optimizer_tensors(optimizer, names),
             self.provenance,
         ).save(self.folder / FILE)
+
+
+def _drop_rows(log: Path, steps: int) -> None:
+    """Leave out what a pre-training that was killed has logged after its last file was written."""
+    if not log.is_file():
+        return
+    with log.open(newline="") as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if (row["step"] or "").isdecimal() and int(row["step"]) <= steps
+        ]
+    with replacing(log) as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _numbers(parts: Any) -> dict[str, float]:

@@ -39,6 +39,7 @@ class PretrainingRecipe(Recipe):
     contrastive_share: float = 0.7
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.contrastive_share <= 1:
             raise DataError(
                 f"contrastive_share must be a share from 0 to 1, found {self.contrastive_share}"

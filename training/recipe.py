@@ -15,7 +15,7 @@ from ..core.vocabulary import Vocabulary
 from .augmentation import Augmentation
 from .objectives import Objective
 from .recognizer import Recognizer
-from .settings import added, values_before
+from .settings import added, check_weights, values_before
 
 
 class ModelSettings(Protocol):
@@ -84,6 +84,7 @@ class Optimisation:
                 f"batch_size and accumulate must be 1 or more, found {self.batch_size} and "
                 f"{self.accumulate}"
             )
+        check_weights(self, "learning_rate", "weight_decay")
         if self.gradient_clip <= 0 or self.max_pixels < 1 or not 0 <= self.ema_decay < 1:
             raise DataError(
                 "expected a gradient_clip above 0, max_pixels of 1 or more and an ema_decay from 0 "

@@ -169,7 +169,12 @@ def train(
         on_gpu = trainer.strategy.root_device.type != "cpu"
         if workers is None:
             workers = _drawers(processes) if on_gpu else 0
-        trainer.fit(module, loader(dataset, workers, pinned=on_gpu))
+        try:
+            trainer.fit(module, loader(dataset, workers, pinned=on_gpu))
+        except SystemExit:  # so Lightning answers a second Ctrl-C
+            if not interruption.requested:
+                raise
+            raise KeyboardInterrupt from None
     if callback.interrupted:
         raise KeyboardInterrupt
     if callback.exhausted:

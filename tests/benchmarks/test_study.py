@@ -62,6 +62,14 @@ def test_a_study_is_read(tmp_path: Path) -> None:
             r"arms\['a'\].encoder: expected one of \[\]",
         ),
         ({"budget": "1h", "arms": {}, "arm": {}}, "arm: expected one of arms, budget"),
+        (
+            {"budget": "1h", "arms": {"a": {"recipe": "edge", "teachr": "default"}}},
+            r"arms\['a'\].teachr: expected one of recipe, .*teacher",
+        ),
+        (
+            {"budget": "1h", "arms": {}, "pretraining": {"b": {"recipe": "edge", "labels": 1}}},
+            r"pretraining\['b'\].labels: expected one of recipe, settings, share",
+        ),
         ([], "the document: expected an object"),
     ],
 )

@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 import pytest
 from click.testing import Result
 
-from inktex.benchmarks.study import Arm, Study
+from inktex.benchmarks.study import Arm, Pretraining, Study
 from inktex.benchmarks.studying import Outcome, Studying, header
 from inktex.core.errors import DataError
 from inktex.training.checkpoint import Checkpoint
@@ -83,6 +83,9 @@ def test_two_trainings_never_share_a_folder(tmp_path: Path) -> None:
     arms = (Arm("one scale", "abm"), Arm("one: scale", "abm"))
     with pytest.raises(DataError, match="found 'one scale' and 'one: scale', whose trainings"):
         Studying(Study("1h", {}, (), arms), Path("x.inkset"), [], tmp_path)
+    first = Pretraining("abm", "abm")
+    with pytest.raises(DataError, match="found 'abm' and 'abm', whose trainings"):
+        Studying(Study("1h", {}, (first,), (Arm("abm", "abm"),)), Path("x.inkset"), [], tmp_path)
 
 
 def test_what_could_not_be_compared_is_told_before_anything_is_trained(tmp_path: Path) -> None:

@@ -39,6 +39,17 @@ def test_files_follow_the_ranking(tmp_path: Path) -> None:
     assert not Checkpoint.load(tmp_path / "best-50.00-step3.safetensors").network
 
 
+def test_what_a_killed_training_left_is_forgotten(tmp_path: Path) -> None:
+    best = BestCheckpoints(tmp_path, 1)
+    for step, rate in ((1, 10.0), (2, 20.0)):
+        best.write(at(step, ((rate, step),)))
+    (tmp_path / "last.safetensors").touch()
+    BestCheckpoints(tmp_path, 0).forget_others(())
+    assert len(names(tmp_path)) == 3
+    best.forget_others(((20.0, 2),))
+    assert names(tmp_path) == ["best-20.00-step2.safetensors", "last.safetensors"]
+
+
 def test_where_none_is_wanted_those_of_before_are_left_alone(tmp_path: Path) -> None:
     BestCheckpoints(tmp_path, 1).write(at(1, ((50.0, 1),)))
     none = BestCheckpoints(tmp_path, 0)

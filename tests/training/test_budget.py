@@ -22,6 +22,8 @@ from inktex.training.checkpoint import Progress
         ("0.5 epochs", Budget(0.5, "epochs")),
         (" 1000steps ", Budget(1000, "steps")),
         ("1step", Budget(1, "steps")),
+        ("12345678steps", Budget(12_345_678, "steps")),
+        ("300h", Budget(1_080_000, "s")),
     ],
 )
 def test_a_budget_is_read_and_written(text: str, expected: Budget) -> None:

@@ -134,7 +134,7 @@ def test_a_killed_training_gives_the_same_curve(
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_at(monkeypatch, 2, times=2)
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
+    with pytest.raises(KeyboardInterrupt):  # which the command line tells
         train(tmp_path, "8steps")
     assert signal.getsignal(signal.SIGINT) is before
     assert not (tmp_path / "last.safetensors").exists()
@@ -147,6 +147,14 @@ def test_watching_a_training_does_not_change_it(tmp_path: Path) -> None:
     assert_same(calm.average, watched.average)
     rows = read_log(tmp_path / "watched" / "log.csv")
     assert [row["step"] for row in rows if "exp_rate" in row] == [1, 2, 3, 4]
+
+
+def test_the_first_validation_is_the_best_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [0, 0, 0, 0])
+    last = train(tmp_path, "9steps", watch=Watch(every_s=0.0, patience=2))
+    assert (last.progress.steps, last.progress.stale, last.progress.best) == (3, 2, 0.0)
 
 
 def test_a_training_without_a_new_best_ends_early_and_keeps_the_best(

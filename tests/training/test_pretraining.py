@@ -143,6 +143,20 @@ def test_an_interrupted_one_goes_on_as_if_it_had_never_stopped(
     assert second.provenance == whole.provenance
 
 
+def test_a_log_forgets_what_a_killed_one_has_learnt_in_vain(tmp_path: Path) -> None:
+    recipe = tiny_pretraining.recipe()
+    first = pretrain(tmp_path, "4steps", recipe, validate_every_s=0.0)
+    log = tmp_path / pretraining.LOG
+    before = log.read_text()
+    columns = before.splitlines()[0].count(",")
+    log.write_text(f"{before}7,masking{',' * (columns - 1)}\n9,mas")
+    pretrain(tmp_path, "5steps", first.recipe, resume=first)
+    assert log.read_text().startswith(before)
+    steps = [int(row["step"]) for row in rows(tmp_path)]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 5
+
+
 def test_watching_does_not_change_it(tmp_path: Path) -> None:
     calm = pretrain(tmp_path / "calm", "4steps")
     watched = pretrain(tmp_path / "watched", "4steps", validate_every_s=0.0)

@@ -11,6 +11,7 @@ from inktex.core.errors import DataError
 from inktex.core.rendering import Rendering
 from inktex.training.abm import abm
 from inktex.training.edge import EdgeModel, edge
+from inktex.training.pretraining_recipe import pretraining
 from inktex.training.recipe import Optimisation
 from inktex.training.recipes import RECIPES, named, recipe_from_dict
 
@@ -112,7 +113,14 @@ def test_values_are_replaced_with_their_type() -> None:
         ("augmentation.pen", '["thin", "thick"]', "expected a value like"),
         ("model.features", "250", "multiple of heads and of 4"),
         ("model.heads", "0", "multiple of heads"),
-        ("model.layers", "0", "1 layer or more"),
+        ("model.layers", "0", "layers must be 1 or more, found 0"),
+        ("model.widths", "[32, 0, 144, 192]", r"widths must be 1 or more, found \[32, 0, "),
+        ("model.hidden", "-1", "hidden must be 1 or more"),
+        ("model.features", "0", "features must be 1 or more"),
+        ("objective.label_smoothing", "2", "label_smoothing must be a share from 0 to below 1"),
+        ("objective.symbols", "-1", "symbols must be 0 or more"),
+        ("optimisation.learning_rate", "-1", "learning_rate must be 0 or more"),
+        ("optimisation.weight_decay", "-1", "weight_decay must be 0 or more"),
         ("model.dropout", "2", "from 0 to below 1"),
         ("augmentation.scale", "-1", "scale must be 0 or more"),
         ("optimisation.ema_decay", "2", "from 0 to below 1"),
@@ -126,6 +134,35 @@ def test_values_are_replaced_with_their_type() -> None:
 def test_a_bad_setting_says_what_was_expected(name: str, value: str, told: str) -> None:
     with pytest.raises(DataError, match=told):
         edge().override({name: value})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name", "value"),
+    [
+        ("coverage", "model.dropout", "2"),
+        ("coverage", "model.widths", "[0, 0, 0, 0]"),
+        ("coverage", "model.layers", "[-1, -1, -1, -1]"),
+        ("coverage", "model.filters", "-1"),
+        ("coverage", "objective.label_smoothing", "-1"),
+        ("abm", "model.stem", "0"),
+        ("abm", "model.attention", "0"),
+        ("abm", "model.dropout", "-1"),
+        ("abm", "objective.alignment", "-1"),
+        ("mask_and_match", "model.stem", "-1"),
+        ("mask_and_match", "model.reduction", "0"),
+        ("mask_and_match", "model.encoder_dropout", "1"),
+    ],
+)
+def test_no_recipe_takes_values_of_no_use(recipe: str, name: str, value: str) -> None:
+    with pytest.raises(DataError, match=f"{name.partition('.')[2]} must be "):
+        named(recipe).override({name: value})
+
+
+def test_a_pretraining_checks_what_a_training_does() -> None:
+    recipe = pretraining(edge())
+    for name in ("seed", "split_seed", "validation_share"):
+        with pytest.raises(DataError, match=f"{name} must be from 0"):
+            recipe.override({name: "-1"})
 
 
 def test_features_are_cut_evenly() -> None:
