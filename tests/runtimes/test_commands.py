@@ -24,8 +24,10 @@ INK = json.dumps({"strokes": STROKES})
 
 # Runs a command, and says when it waits for its standard input.
 WAITING = """
-import sys
+import signal, sys
 from inktex.core.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run where it is ignored
 
 class Told:
     def __getattr__(self, name):
