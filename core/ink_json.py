@@ -10,6 +10,7 @@ import numpy as np
 
 from .errors import InputError
 from .ink import FloatArray, Ink, MathNode, Symbol, identifier_of, without_empty
+from .latex import trimmed
 
 
 def read_ink_json(data: bytes, name: str = "") -> Ink:
@@ -122,4 +123,4 @@ def _tree(recorded: object, depth: int = 0) -> MathNode:
 
 def _text(fields: Mapping[str, object], key: str) -> str:
     value = fields.get(key)
-    return value.strip() if isinstance(value, str) else ""
+    return trimmed(value) if isinstance(value, str) else ""

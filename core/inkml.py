@@ -11,6 +11,7 @@ import numpy as np
 
 from .errors import InputError
 from .ink import FloatArray, Ink, Symbol, identifier_of, without_empty
+from .latex import trimmed
 from .mathml import read_mathml
 
 _XML_ID = "{http://www.w3.org/XML/1998/namespace}id"
@@ -179,7 +180,7 @@ def _annotations(element: Element) -> dict[str, str]:
     found: dict[str, str] = {}
     for child in element:
         if _tag(child) == "annotation":
-            found.setdefault(child.get("type", ""), (child.text or "").strip())
+            found.setdefault(child.get("type", ""), trimmed(child.text or ""))
     return found
 
 

@@ -134,3 +134,14 @@ def _braced(row: Row) -> Iterator[str]:
     yield "{"
     yield from _row(row)
     yield "}"
+
+
+def trimmed(text: str) -> str:
+    r"""A caption without the white space around it; a control space at its end stays whole.
+
+    >>> trimmed(r" x \ "), trimmed(" x "), trimmed(r" a \\ ")
+    ('x \\ ', 'x', 'a \\\\')
+    """
+    kept = text.strip()
+    backslashes = len(kept) - len(kept.rstrip("\\"))
+    return f"{kept} " if backslashes % 2 and not text.endswith("\\") else kept

@@ -97,6 +97,11 @@ def quantize_bundle(
     record = Record(state, _question(bundle, calibration, validation, settings))
     if record.count:
         say(f"goes on with {record.count} findings of an interrupted run ({state})")
+    elif record.others:
+        say(
+            f"begins anew, as the {record.others} findings of an interrupted run are of other data "
+            f"or settings ({state})"
+        )
     trials = None
     if settings.max_drop is not None:
         trials = Trials(bundle, validation, settings.forced, settings.beams)

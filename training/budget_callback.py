@@ -95,6 +95,7 @@ class BudgetCallback(Callback):
         self.training_log: TrainingLog | None = None
         self.interrupted = False
         self.saved = -1
+        self.validation_s = 0.0
         self.checkpoint: Checkpoint | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -152,12 +153,13 @@ class BudgetCallback(Callback):
         )
         ended = self.share >= 1
         last = ended or self.interrupted
-        due = ended or elapsed_s - self.validated > self.watch.every_s
+        due = ended or (elapsed_s - self.validated > self.watch.every_s and self.time_to_validate)
         told = last or elapsed_s - self.reported > _REPORT_EVERY_S
         if due or told:
             check_finite(module.network, self.progress.steps, self.folder / LAST)
         if due and self.validation:
             self.validate(trainer, module)
+            last = last or self.share >= 1  # it may have taken what was left
         elif told:
             self.report(trainer, module)
         if due and not self.validation:
@@ -183,9 +185,17 @@ class BudgetCallback(Callback):
         """Whether too many validations have brought no new best."""
         return 0 < self.watch.patience <= self.progress.stale
 
+    @property
+    def time_to_validate(self) -> bool:
+        """Whether a validation that takes as long as the last one leaves time to learn; else the
+        one at the end does."""
+        left_s = self.budget.amount - self.progress.elapsed_s
+        return self.budget.unit != "s" or left_s > self.validation_s
+
     def validate(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
         """ExpRate of the averaged network on the validation split, then a checkpoint; the other
         processes wait, and hear of it."""
+        began_s = self.progress.elapsed_s
         if trainer.is_global_zero:
             network = module.average.module
             assert isinstance(network, Recognizer)
@@ -198,8 +208,11 @@ class BudgetCallback(Callback):
             )
             rate = 100 * right / len(self.validation)
             progress, before = self.progress, self.progress.kept
+            elapsed_s, cpu_s = self.stopwatch.read()
             self.progress = replace(
                 progress,
+                elapsed_s=elapsed_s,
+                cpu_s=cpu_s,
                 best=max(progress.best, rate),
                 stale=0 if rate > progress.best else progress.stale + 1,
                 kept=self.best.ranked(before, rate, progress.steps),
@@ -213,6 +226,7 @@ class BudgetCallback(Callback):
         self.progress, self.validated = trainer.strategy.broadcast(
             (self.progress, self.stopwatch.read()[0])
         )
+        self.validation_s = self.validated - began_s
 
     def report(
         self,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..core.errors import DataError, InputError, VocabularyError
 from ..core.grammar import GrammarConstraint
-from ..core.latex import normalize, tokenize
+from ..core.latex import normalize, tokenize, trimmed
 from ..core.latex_tables import is_known
 from ..core.vocabulary import Vocabulary
 from .import_report import Skip
@@ -158,7 +158,7 @@ def read_caption_table(
                 f"{path}:{number}: expected {expected}, found {len(row)}; put a caption with "
                 "commas in quotes, or tabs between the cells, or name the columns in the first row"
             )
-        place, text = place_of(row[image]), row[caption].strip()
+        place, text = place_of(row[image]), trimmed(row[caption])
         if texts.setdefault(place, text) != text:
             ambiguous.add(place)
     names = identifiers(texts)
@@ -169,6 +169,14 @@ def read_caption_table(
     )
 
 
+def _unquoted(cell: str) -> str:
+    """A cell without the quotes that stand around all of it, and double in it."""
+    inside = cell.strip()[1:-1]
+    if cell.strip() != f'"{inside}"' or '"' in inside.replace('""', ""):
+        return cell
+    return inside.replace('""', '"')
+
+
 def _rows(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
     """(line number, cells) of every row that is not blank; at least one, of two cells or more; and
     whether they lie between tabs."""
@@ -176,13 +184,18 @@ def _rows(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             tabs = "\t" in next((line for line in file if line.strip()), "")
             file.seek(0)
-            # Between tabs a quote is a character of the caption as any other.
+            # Between tabs a quote is a character of the caption as any other, unless it stands
+            # around all of it, as spreadsheets have it.
             reader = (
                 csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
                 if tabs
                 else csv.reader(file, strict=True, skipinitialspace=True)
             )
-            rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
+            rows = [
+                (reader.line_num, list(map(_unquoted, row)) if tabs else row)
+                for row in reader
+                if any(map(str.strip, row))
+            ]
     except OSError as error:
         raise DataError(
             f"expected captions at {path}, found nothing that can be read ({error.strerror}); "

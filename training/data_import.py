@@ -38,6 +38,7 @@ def import_data(
     expressions: dict[str, Expression] = {}
     kinds = [(path, _kind(path)) for path in paths]
     report.images_left = sum(len(names(path, IMAGES)) for path, kind in kinds if kind != IMAGES)
+    report.strokes_left = sum(len(names(path, STROKES)) for path, kind in kinds if kind == IMAGES)
     found = [name for path, kind in kinds for name in names(path, kind)]
     told = {name: identifier_of(name) for name in found}
     if settings.captions is not None:

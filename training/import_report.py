@@ -42,6 +42,7 @@ class ImportReport:
         imported: expressions taken.
         skipped: files not taken, in the order they were read.
         images_left: images that lay beside ink, and were not looked at.
+        strokes_left: files of JSON that lay beside images, likewise.
         without_file: captions for which no file was found.
         not_written: expressions whose captions no search writes that keeps to the grammar.
         respelt: captions that were not in the evaluation convention and now are.
@@ -54,6 +55,7 @@ class ImportReport:
     imported: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     images_left: int = 0
+    strokes_left: int = 0
     without_file: list[str] = field(default_factory=list)
     not_written: list[str] = field(default_factory=list)
     respelt: int = 0
@@ -87,6 +89,11 @@ class ImportReport:
         if self.images_left:
             lines.append(
                 f"{self.images_left} images beside the ink are left out; import them by themselves"
+            )
+        if self.strokes_left:
+            lines.append(
+                f"{self.strokes_left} JSON files beside the images are left out; where they are "
+                "ink, import them by themselves"
             )
         if self.without_file:
             lines.append(

@@ -120,7 +120,8 @@ class AttentiveEncoder(CellEncoder):
         projected: Tensor = self.projection(features)
         _, d, height, width = projected.shape
         places = grid_encoding(height, width, d, features.device).flatten(1).T[None]
-        bias = torch.where(inked, 0.0, MASKED).to(projected.dtype)
+        # a choice between two numbers has no shape where CoreML's converter knows no size
+        bias = (~inked).to(projected.dtype) * MASKED
         cells = projected.flatten(2).transpose(1, 2)
         attended: Tensor = self.attention(cells, places.to(cells.dtype), bias, masked)
         return attended.transpose(1, 2).reshape(projected.shape)

@@ -18,8 +18,9 @@ from ..core.rendering import normalized_strokes
 from .inkset import Expression
 
 _JOINTS = frozenset({"+", "-", "=", "<", ">", "\\leq", "\\geq", "\\neq", "\\pm", "\\times"})
-_OPENING = frozenset({"{", "(", "[", "\\begin{matrix}"})
-_CLOSING = frozenset({"}", ")", "]", "\\end{matrix}"})
+_OPENING = frozenset({"{", "(", "[", "\\{", "\\langle", "\\lfloor", "\\lceil", "\\begin{matrix}"})
+_CLOSING = frozenset({"}", ")", "]", "\\}", "\\rangle", "\\rfloor", "\\rceil", "\\end{matrix}"})
+_BAR = "|"
 
 
 def joints(expression: Expression) -> list[int]:
@@ -34,13 +35,19 @@ def joints(expression: Expression) -> list[int]:
     owned = [index for indices in expression.ink for index in indices]
     if len(owned) != len(expression.strokes) or set(owned) != set(range(len(owned))):
         return []
-    depth = 0
+    depth, barred = 0, False
     found = []
     for number, (token, ink) in enumerate(zip(expression.caption, expression.ink, strict=True)):
         if not ink and token not in PLACING:
             return []
         depth += (token in _OPENING) - (token in _CLOSING)
-        if depth == 0 and token in _JOINTS and 0 < number < len(expression.caption) - 1:
+        barred ^= token == _BAR
+        if (
+            depth == 0
+            and not barred
+            and token in _JOINTS
+            and 0 < number < len(expression.caption) - 1
+        ):
             found.append(number)
     return found
 

@@ -108,7 +108,10 @@ class Comparison:
         header = ("configuration", f"for each of {self.names[0]}", "p50", "p90", "peak memory", "")
         yield table(header, [_cells(each) for each in self.changes])
         if not self.changes:
-            yield "no configuration was measured in both"
+            yield (
+                "no configuration was measured in both, one formula after the other (`--part "
+                "stream`) or in fresh processes (`--part start`), which is what is compared"
+            )
         for name, profile in zip(self.names, self.profiles, strict=True):
             missing = [each for each in _labels(self.profiles) if each not in _labels([profile])]
             if missing:

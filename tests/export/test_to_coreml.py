@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from inktex.core.bundle import Bundle
@@ -17,13 +18,15 @@ from inktex.core.errors import BundleError, ExportError, InputError, RuntimeUnav
 from inktex.core.search import beam_search, greedy
 from inktex.export import to_coreml
 from inktex.export.checkpoint_bundle import export_bundle
+from inktex.export.graphs import EncoderGraph
 from inktex.export.mil_interpreter import OPERATIONS, MilProgram
 from inktex.export.parity import compare_with_golden, compare_with_torch
+from inktex.export.targets import coreml_variant
 from inktex.runtimes import choose
 from inktex.runtimes.coreml_runtime import coreml_model, keeping_coreml_model
 from inktex.training.checkpoint import Checkpoint
 
-from ..training import recurrent, synthetic
+from ..training import recurrent, synthetic, tiny_pretraining
 
 pytest.importorskip("coremltools")
 
@@ -95,6 +98,21 @@ def test_the_programs_compute_what_torch_computed(
         assert "its programs run operation by operation" in report.variant
         assert any(each.max_abs > 1e-6 for each in report.tensors)  # half precision, not single
     assert report.agreement.sequences == 3
+
+
+def test_an_encoder_with_an_attention_network_is_written(tmp_path: Path) -> None:
+    network = tiny_pretraining.network()
+    variant, files = coreml_variant(network, network.interface(), 24)
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    image = np.zeros((1, 1, 64, 128), np.float32)
+    image[0, 0, 20:24, 10:90] = 1
+    found = MilProgram(tmp_path / variant.encoder)({"images": image})
+    with torch.inference_mode():
+        wanted = EncoderGraph(network)(torch.from_numpy(image))
+    for spec, tensor in zip(network.interface().encoder.outputs, wanted, strict=True):
+        np.testing.assert_allclose(found[spec.name], tensor.numpy(), atol=0.02)
 
 
 def test_images_come_in_sizes_that_the_neural_engine_knows_before(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from inktex.core.bundle import Bundle, Variant, write_bundle
-from inktex.core.errors import RuntimeUnavailable
+from inktex.core.errors import BundleError, RuntimeUnavailable
 from inktex.runtimes import choose, load
 from inktex.runtimes.cache_folder import cache_folder
 from inktex.runtimes.choice import Choice, fastest, forget, measure
@@ -141,6 +141,22 @@ def test_without_a_golden_formula_the_first_is_taken(tmp_path: Path, two_variant
     running, _ = choose(bundle)
     assert running.precision == manifest.variants[0].precision
     assert running.why == "the bundle's first that runs here"
+
+
+def test_a_graph_that_a_runtime_refuses_leaves_the_others(
+    tmp_path: Path, two_variants: Bundle
+) -> None:
+    first, second = two_variants.manifest.variants
+    manifest = replace(
+        two_variants.manifest, golden=None, variants=(replace(first, encoder=first.step), second)
+    )
+    files = {name: two_variants.path / name for name in manifest.files if name != "golden.npz"}
+    bundle = write_bundle(tmp_path / "bare", replace(manifest, files={}), files)
+    running, _ = choose(bundle)
+    assert running.precision == second.precision
+    assert running.why.startswith(f"the next, since onnxruntime {first.precision}: ")
+    with pytest.raises(BundleError, match="are not as the manifest says"):
+        choose(bundle, precision=first.precision)
 
 
 def test_a_recognizer_tells_what_runs_and_why(two_variants: Bundle) -> None:

@@ -149,6 +149,38 @@ def test_watching_a_training_does_not_change_it(tmp_path: Path) -> None:
     assert [row["step"] for row in rows if "exp_rate" in row] == [1, 2, 3, 4]
 
 
+def test_a_validation_that_takes_what_is_left_is_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three seconds the second validation takes more; a third would begin with less left than
+    the one before has taken."""
+    now = itertools.count()
+    spent = {"s": 0.0}
+
+    def read(network: nn.Module, data: Sequence[Expression], *_: Any, **__: Any) -> list[list[str]]:
+        spent["s"] += 1.0 if next(now) == 0 else 5.0
+        return [[] for _ in data]
+
+    def elapsed(self: Any) -> tuple[float, float]:
+        spent["s"] += 0.05
+        return spent["s"], spent["s"]
+
+    monkeypatch.setattr(budget_callback, "greedy_captions", read)
+    monkeypatch.setattr("inktex.training.budget.Stopwatch.read", elapsed)
+    last = train(tmp_path, "3s", watch=Watch(every_s=0.5))
+    rows = [row for row in read_log(tmp_path / "log.csv") if "exp_rate" in row]
+    assert len(rows) == 2
+    assert rows[-1]["step"] == last.progress.steps
+    assert last.progress.elapsed_s > 6
+    # what is left is less than a validation takes: the one at the end does
+    spent["s"], now = 0.0, itertools.count()
+    last = train(tmp_path / "short", "1.8s", watch=Watch(every_s=0.5))
+    rows = [row for row in read_log(tmp_path / "short" / "log.csv") if "exp_rate" in row]
+    assert [row["step"] for row in rows][-1] == last.progress.steps
+    assert len(rows) == 2
+    assert rows[-1]["rate"] < 0.1 * max(row["rate"] for row in rows)
+
+
 def test_the_first_validation_is_the_best_so_far(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

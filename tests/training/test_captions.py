@@ -39,9 +39,14 @@ def test_tables_are_read_as_they_are_distributed(tmp_path: Path, text: str) -> N
     assert table(tmp_path, text) == {"a": "x^2", "b": "y"}
 
 
-def test_quotes_count_between_commas_and_not_between_tabs(tmp_path: Path) -> None:
+def test_quotes_count_between_commas_and_between_tabs_around_all(tmp_path: Path) -> None:
     assert table(tmp_path, 'image,formula\na,"f(x, y) ""z"""\n') == {"a": 'f(x, y) "z"'}
-    assert table(tmp_path, 'a\t" x , y\nb\t"z"\n') == {"a": '" x , y', "b": '"z"'}
+    assert table(tmp_path, 'a\t" x , y\nb\t"z" "u"\n') == {"a": '" x , y', "b": '"z" "u"'}
+    assert table(tmp_path, 'a\t"f(x, y)"\nb\t"a ""z"""\n') == {"a": "f(x, y)", "b": 'a "z"'}
+
+
+def test_a_control_space_at_the_end_stays(tmp_path: Path) -> None:
+    assert table(tmp_path, 'a,"x\\ "\nb, y \n') == {"a": "x\\ ", "b": "y"}
 
 
 @pytest.mark.parametrize("first", ["a.png,f(x,y)", "a.png,z", 'a.png, "f(x,y)"'])

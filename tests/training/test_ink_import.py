@@ -168,6 +168,8 @@ def test_json_strokes_are_ink_beside_inkml_or_where_there_are_no_images(tmp_path
     (folder / "power.inkml").unlink()
     with pytest.raises(DataError, match="expected captions for the images"):
         import_data([folder])  # such a file beside images says something of them
+    _, report = import_data([folder], ImportSettings(labelled=False))
+    assert "1 JSON files beside the images are left out" in str(report)
 
 
 def test_points_far_from_the_corner_of_the_recorder_do_not_fall_together(tmp_path: Path) -> None:

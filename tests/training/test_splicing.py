@@ -31,6 +31,8 @@ def written(caption: str, ink: list[tuple[int, ...]] | None = None) -> Expressio
         ("a + b = c", [1, 3]),
         ("a ^ { b + c } = d", [7]),
         ("( a + b ) - [ c = d ]", [5]),
+        ("| a + b | = c", [5]),
+        ("\\{ a + b \\} = \\langle c + d \\rangle", [5]),
         ("- a", []),
         ("a =", []),
         ("x", []),
