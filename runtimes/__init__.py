@@ -86,7 +86,6 @@ def choose(
     """
     from ..core.errors import BundleError, RuntimeUnavailable
     from ..core.recognizer import Running
-    from .choice import name_of
 
     runtime, _, provider = runtime.partition(":")
     options = {"provider": provider} if provider else {}
@@ -136,12 +135,9 @@ def choose(
         try:
             name = f"{variant.target}:{provider}" if provider else variant.target
             return Running(name, variant.precision, why), make(variant)
-        except BundleError as error:  # a graph that this version of a runtime refuses
-            if len(candidates) == 1:
+        except (BundleError, ImportError, RuntimeUnavailable) as error:
+            if isinstance(error, BundleError) and len(candidates) == 1:
                 raise
-            reasons.append(f"{name_of(variant)}: {error}")
-            why = f"the next, since {reasons[-1]}"
-        except (ImportError, RuntimeUnavailable) as error:
             reasons.append(f"{variant.target}: {error}")
             why = f"the next, since {reasons[-1]}"
     raise RuntimeUnavailable(

@@ -160,7 +160,6 @@ def _with_standard_input(source: SourceFile) -> SourceFile:
 
     if source.path != STANDARD_INPUT:
         return source
-
     if sys.stdin is None:
         return replace(source, problem="expected ink or an image, found it closed")
     data = sys.stdin.buffer.read(MAX_BYTES + 1)

@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 
 from ..core.errors import DataError
 from ..core.rendering import MARGIN_PX, MAX_SIDE_PX
-from .settings import added
+from .settings import added, check_weights
 
 FloatArray = NDArray[np.float64]
 ByteImage = NDArray[np.uint8]
@@ -69,9 +69,7 @@ class Augmentation:
         for name in ("splices", "synthetic", "untraced", "backwards"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DataError(f"{name} must be a share from 0 to 1, found {getattr(self, name)}")
-        for name in ("scale", "aspect", "rotation", "shear", "symbol", "warp", "jitter"):
-            if getattr(self, name) < 0:
-                raise DataError(f"{name} must be 0 or more, found {getattr(self, name)}")
+        check_weights(self, "scale", "aspect", "rotation", "shear", "symbol", "warp", "jitter")
         if not 0 <= self.shift <= MARGIN_PX:
             raise DataError(f"shift must be from 0 to {MARGIN_PX} pixels, found {self.shift}")
 

@@ -15,7 +15,7 @@ from ..core.vocabulary import Vocabulary
 from .augmentation import Augmentation
 from .objectives import Objective
 from .recognizer import Recognizer
-from .settings import added, check_weights, values_before
+from .settings import added, check_counts, check_shares, check_weights, values_before
 
 
 class ModelSettings(Protocol):
@@ -79,24 +79,16 @@ class Optimisation:
                 raise DataError(
                     f"{name} must be {' or '.join(known)}, found {getattr(self, name)!r}"
                 )
-        if self.batch_size < 1 or self.accumulate < 1:
-            raise DataError(
-                f"batch_size and accumulate must be 1 or more, found {self.batch_size} and "
-                f"{self.accumulate}"
-            )
+        check_counts(self, "batch_size", "accumulate", "max_pixels")
+        check_shares(self, "ema_decay", "warmup")
         check_weights(self, "learning_rate", "weight_decay")
-        if self.gradient_clip <= 0 or self.max_pixels < 1 or not 0 <= self.ema_decay < 1:
-            raise DataError(
-                "expected a gradient_clip above 0, max_pixels of 1 or more and an ema_decay from 0 "
-                f"to below 1, found {self.gradient_clip}, {self.max_pixels} and {self.ema_decay}"
-            )
+        if self.gradient_clip <= 0:
+            raise DataError(f"expected a gradient_clip above 0, found {self.gradient_clip}")
         if self.quantization_aware and self.freeze_encoder:
             raise DataError(
                 "expected an encoder that learns to be quantised, found a frozen one; leave "
                 "freeze_encoder or quantization_aware out"
             )
-        if not 0 <= self.warmup < 1:
-            raise DataError(f"warmup must be a share from 0 to below 1, found {self.warmup}")
 
 
 @dataclass(frozen=True)
