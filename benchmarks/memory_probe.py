@@ -13,10 +13,22 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 from .resident import resident
+
+_LIBRARIES = {
+    "onnxruntime": "onnxruntime",
+    "ort": "onnxruntime",
+    "openvino": "openvino",
+    "executorch": "executorch.runtime",
+    "coreml": "coremltools",
+    "coreml18": "coremltools",
+}
+"""What runtimes import when they load; of any other it is counted as loading."""
+_FIRST = ("first", "second")
 
 
 def main(
@@ -41,8 +53,10 @@ def main(
         )
 
     stage("python")
-    if runtime.partition(":")[0] in ("onnxruntime", "ort"):
-        import_module("onnxruntime")
+    library = _LIBRARIES.get(runtime.partition(":")[0])
+    if library:
+        with suppress(ImportError):  # `load` says what is missing
+            import_module(library)
     for module in ("inktex.core.recognizer", "inktex.runtimes.onnx_runtime"):
         import_module(module)  # what `load` would import
     from ..core.errors import InputError
@@ -64,9 +78,6 @@ def main(
             print('{"read": 1}', flush=True)
         stage(f"pass {number}", formulas=len(paths) * number, refused=refused)
     print(json.dumps({"stages": stages}), flush=True)
-
-
-_FIRST = ("first", "second")
 
 
 if __name__ == "__main__":

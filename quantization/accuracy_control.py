@@ -16,7 +16,7 @@ from ..core.paired import PairedDrop, paired_drop
 from ..core.progress import Progress
 from .quantizers import Quantizer
 from .record import Record
-from .trials import Agreement, Trials, alone
+from .trials import ForcedAgreement, Trials, alone
 
 RATED = 3
 """Layers, those that hurt most, whose own drop of ExpRate is measured too."""
@@ -31,7 +31,7 @@ class Sensitivity:
     """
 
     layer: str
-    agreement: Agreement
+    agreement: ForcedAgreement
     drop: PairedDrop | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def sensitivities(
                     trials.agreement(*quantizer.make(alone(quantizer, layer)))
                 ),
             )
-            found.append(Sensitivity(layer, Agreement(**made)))
+            found.append(Sensitivity(layer, ForcedAgreement(**made)))
             progress.advance()
     found.sort(key=lambda each: (each.agreement.equal, -each.agreement.divergence))
     for number, each in enumerate(found[:RATED]):

@@ -28,7 +28,7 @@ from .quantizers import Quantizer
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ForcedAgreement:
     """How far a variant thinks as float32 does after every token of the right captions (teacher
     forcing).
 
@@ -91,7 +91,7 @@ class Trials:
         """The same of the float32 variant."""
         return self.right(*self._of_bundle(self.reference))
 
-    def agreement(self, variant: Variant, files: Files) -> Agreement:
+    def agreement(self, variant: Variant, files: Files) -> ForcedAgreement:
         """How far a variant agrees with float32."""
         with self.opened(variant, files) as model:
             found = self._log_probs(model)
@@ -102,7 +102,7 @@ class Trials:
             equal += int((one.argmax(1) == other.argmax(1)).sum())
             # what is next to impossible may be minus infinity in one of them
             divergence += float((np.exp(one) * np.maximum(one - np.maximum(other, -50), -50)).sum())
-        return Agreement(tokens, equal, divergence / tokens)
+        return ForcedAgreement(tokens, equal, divergence / tokens)
 
     @contextmanager
     def opened(self, variant: Variant, files: Files) -> Iterator[StepModel[Any, Any]]:

@@ -14,7 +14,7 @@ from ..core.token_tree import TokenTree
 from .graph_memory import compact_memories
 from .graph_model import Watch, longest, states_of_nodes
 from .onnx_session import loaded_library, open_session
-from .onnx_state import Buffers, OrtMemory, OrtState, StepGraph, places_of
+from .onnx_state import Buffers, OrtMemory, OrtState, StepSession, places_of
 from .processors import checked_threads
 
 _PROBE_PX = 32  # height and width of the image that a provider has to encode before it is trusted
@@ -58,7 +58,7 @@ class OnnxRuntimeModel:
         self._encoder = open_session(bundle, variant.encoder, encoder, threads, provider)
         # The products of one step are too small to share out: waking a second thread costs more
         # than it brings, and one that waits awake (spins) takes a processor from everything else.
-        self._step = StepGraph(
+        self._step = StepSession(
             open_session(bundle, variant.step, step, 1, provider),
             self.interface,
             self.vocabulary_size,

@@ -30,7 +30,7 @@ class StatePart(NamedTuple):
     spec: TensorSpec
 
 
-class StepGraph:
+class StepSession:
     """The step graph, as the buffers of a state are bound to it.
 
     Args:
@@ -135,7 +135,7 @@ class Buffers:
         steps: that they have room for at once.
     """
 
-    def __init__(self, graph: StepGraph, memory: OrtMemory, steps: int = 0) -> None:
+    def __init__(self, graph: StepSession, memory: OrtMemory, steps: int = 0) -> None:
         self.graph = graph
         self.memory = memory
         self._capacity = 0

@@ -45,7 +45,7 @@ class BundleContender:
 
 
 @dataclass(frozen=True)
-class Choice:
+class RuntimePrecision:
     """A runtime, with its provider where it has several, and a precision."""
 
     runtime: str
@@ -54,7 +54,7 @@ class Choice:
 
 def choices(
     bundle: Bundle, runtimes: Sequence[str], precisions: Sequence[str]
-) -> tuple[list[Choice], list[str]]:
+) -> tuple[list[RuntimePrecision], list[str]]:
     """What of a bundle can run here, fp32 first.
 
     Args:
@@ -69,7 +69,7 @@ def choices(
         BundleError: the bundle has no such variant.
         RuntimeUnavailable: nothing that was asked for can run here.
     """
-    found: dict[Choice, None] = {}
+    found: dict[RuntimePrecision, None] = {}
     left_out = []
     for runtime in runtimes:
         for precision in precisions:
@@ -79,7 +79,7 @@ def choices(
                 except (ImportError, InktexError) as error:
                     left_out.append(f"{wanted.runtime} {wanted.precision} is left out: {error}")
                 else:
-                    found[Choice(running.runtime, running.precision)] = None
+                    found[RuntimePrecision(running.runtime, running.precision)] = None
     if not found:
         raise RuntimeUnavailable(
             f"{bundle.path}: nothing of what was asked for can run here: {'; '.join(left_out)}; "
@@ -88,15 +88,15 @@ def choices(
     return sorted(found, key=lambda each: each.precision != "fp32"), left_out
 
 
-def _wanted(bundle: Bundle, runtime: str, precision: str) -> list[Choice]:
+def _wanted(bundle: Bundle, runtime: str, precision: str) -> list[RuntimePrecision]:
     """The variants that two words mean; "auto" stays, for `choose` to see."""
     name, _, _ = runtime.partition(":")
     if "all" not in (runtime, precision):
         if name != "auto":
             bundle.variant(name, precision)  # says which there are
-        return [Choice(runtime, precision)]
+        return [RuntimePrecision(runtime, precision)]
     return [
-        Choice(each.target if runtime in ("all", "auto") else runtime, each.precision)
+        RuntimePrecision(each.target if runtime in ("all", "auto") else runtime, each.precision)
         for each in bundle.manifest.variants
         if name in ("all", "auto", each.target) and precision in ("all", "auto", each.precision)
     ]

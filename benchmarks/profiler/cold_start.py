@@ -24,7 +24,7 @@ class ColdStart:
 
     Attributes:
         python_ms: until Python runs.
-        import_ms: to import numpy, pillow, the runtime and inktex.
+        import_ms: to import numpy, pillow, the runtime's library and inktex.
         load_ms: to open and check the bundle and load its graphs.
         first_ms, second_ms: the first formula and the second.
         answer_ms: from the start of the process to the first answer.

@@ -22,7 +22,7 @@ from .stages import StagedReader
 
 TARGETS = ("onnxruntime", "ort")
 """The runtimes whose graphs can be taken apart."""
-STAGES = ("encode", "step")
+_GRAPH_STAGES = ("encode", "step")
 
 _CONVOLUTIONS = {
     "Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "ConvInteger": 1, "QLinearConv": 3,
@@ -103,16 +103,16 @@ def profile_graphs(
         counted = _Sessions(bundle, variant, threads, Path(place) / "counted", packed=False)
         for formula in formulas[:2]:  # warms up
             reader(formula)
-        spent = dict.fromkeys(STAGES, 0.0)
+        spent = dict.fromkeys(_GRAPH_STAGES, 0.0)
         for formula in formulas:
             readings = [reader(formula) for _ in range(_TURNS)]
-            for stage in STAGES:
+            for stage in _GRAPH_STAGES:
                 spent[stage] += median(each.stages_ms[stage] for each in readings)
             for each in (timed, counted):
                 each.recognizer(formula.source, beam=1, name=formula.name)
         timed_events, counted_events = timed.events(), counted.events()
     found = []
-    for stage in STAGES:
+    for stage in _GRAPH_STAGES:
         operators: dict[str, Work] = defaultdict(Work)
         nodes: dict[tuple[str, str], list[float]] = defaultdict(list)
         for event in timed_events[stage]:
@@ -170,7 +170,7 @@ class _Sessions:
         import onnxruntime
 
         self._sessions = {}
-        for stage, name in zip(STAGES, (variant.encoder, variant.step), strict=True):
+        for stage, name in zip(_GRAPH_STAGES, (variant.encoder, variant.step), strict=True):
             options = session_options(threads if stage == "encode" else 1)
             if not packed:
                 options.add_session_config_entry("session.disable_prepacking", "1")

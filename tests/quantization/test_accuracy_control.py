@@ -12,7 +12,7 @@ from inktex.export.targets import Files
 from inktex.quantization.accuracy_control import control_accuracy, least_count
 from inktex.quantization.quantizers import Quantizer
 from inktex.quantization.record import Record
-from inktex.quantization.trials import Agreement
+from inktex.quantization.trials import ForcedAgreement
 
 LAYERS = tuple(f"layer{number}" for number in range(16))
 HURT = {"layer3": 4, "layer11": 2, "layer7": 1}
@@ -42,10 +42,10 @@ class MadeTrials:
         wrong = self.always + self.lost(files)
         return [wrong <= number < 100 for number in range(COUNT)]
 
-    def agreement(self, variant: Variant, files: Files) -> Agreement:
+    def agreement(self, variant: Variant, files: Files) -> ForcedAgreement:
         self.count()
         lost = self.lost(files)
-        return Agreement(1000, 1000 - lost, 0.001 * lost)
+        return ForcedAgreement(1000, 1000 - lost, 0.001 * lost)
 
     def lost(self, files: Files) -> int:
         kept = files["kept"].decode().split(",")

@@ -12,6 +12,7 @@ import pytest
 
 from inktex.core.bundle import Bundle, Variant, write_bundle
 from inktex.core.errors import BundleError, RuntimeUnavailable
+from inktex.runtimes import choice as choice_module
 from inktex.runtimes import choose, load
 from inktex.runtimes.cache_folder import cache_folder
 from inktex.runtimes.choice import Choice, fastest, forget, measure
@@ -61,6 +62,57 @@ def test_the_fastest_wins_and_is_remembered(
     assert len(made) == 6  # another provider, likewise
     forget(two_variants)
     assert not list(own_cache.rglob("*.json"))
+
+
+class Clock:
+    """Stands still, but for what it is told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("fp32_ms", "int8_ms", "tree", "wins"),
+    [
+        (11.5, 10.0, "", "int8"),
+        (10.9, 10.0, "", "fp32"),
+        (10.9, 10.0, "int8", "int8"),
+        (10.0, 10.9, "int8", "int8"),
+        (10.0, 11.5, "int8", "fp32"),
+    ],
+)
+def test_of_those_as_fast_one_that_reads_trees_is_taken_or_the_first(
+    two_variants: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    fp32_ms: float,
+    int8_ms: float,
+    tree: str,
+    wins: str,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(choice_module, "time", clock)
+    took = {"fp32": fp32_ms, "int8": int8_ms}
+
+    class Clocked(Slow):
+        def encode(self, images: Any) -> Any:
+            clock.now += self.seconds
+            return self.model.encode(images)
+
+    def make(variant: Variant) -> Any:
+        model = OnnxRuntimeModel(two_variants, variant, threads=1)
+        return Clocked(model, took[variant.precision] / 1e3)
+
+    variants = [
+        replace(each, tree="tree.onnx") if each.precision == tree else each
+        for each in two_variants.manifest.variants
+    ]
+    choice = measure(two_variants, variants, make)
+    assert choice is not None
+    assert choice.precision == wins
+    assert choice.why.startswith("one of the" if max(took.values()) < 11 else "the fastest")
 
 
 @pytest.mark.parametrize(

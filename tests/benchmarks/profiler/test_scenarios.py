@@ -10,7 +10,7 @@ import pytest
 
 from inktex.benchmarks.formulas import Formula
 from inktex.benchmarks.profiler import offline
-from inktex.benchmarks.profiler.bundle_contender import BundleContender, Choice, choices
+from inktex.benchmarks.profiler.bundle_contender import BundleContender, RuntimePrecision, choices
 from inktex.benchmarks.profiler.contender import Configuration
 from inktex.benchmarks.profiler.live_ink import measure_live_ink
 from inktex.benchmarks.profiler.offline import idle_watts, measure_batches, measure_offline
@@ -130,10 +130,10 @@ def test_every_repeat_loads_anew(
 
 
 def test_what_can_run_here(tiny_bundle: Bundle) -> None:
-    fp32, int8 = Choice("onnxruntime", "fp32"), Choice("onnxruntime", "int8")
+    fp32, int8 = RuntimePrecision("onnxruntime", "fp32"), RuntimePrecision("onnxruntime", "int8")
     assert choices(tiny_bundle, ("all",), ("all",)) == ([fp32, int8], [])
     assert choices(tiny_bundle, ("onnxruntime:cpu",), ("int8",)) == (
-        [Choice("onnxruntime:cpu", "int8")], [],
+        [RuntimePrecision("onnxruntime:cpu", "int8")], [],
     )  # fmt: skip
     found, left_out = choices(tiny_bundle, ("onnxruntime", "onnxruntime:nowhere"), ("int8",))
     assert found == [int8]
