@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..runtimes import options as reading
 from . import options
 from .reporting import begin, chosen_for, end, precisions_of
 
@@ -34,7 +35,7 @@ _PATH = click.Path(path_type=Path)
 )
 @options.precision
 @options.beam
-@options.grammar
+@reading.grammar
 @options.limit
 @click.option(
     "--workers",
@@ -119,8 +120,8 @@ def accuracy(
 @click.command()
 @click.argument("bundle", type=_PATH)
 @click.argument("data", type=_PATH)
-@options.one_precision
-@options.one_beam
+@reading.precision
+@reading.beam
 @options.limit
 @click.option(
     "--seed",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..runtimes import options as reading
 from . import options
 from .accuracy_commands import accuracy, robustness
 from .quantization_commands import calibration, quantization
@@ -104,7 +105,7 @@ def memory(
 @click.argument("bundle", type=_PATH)
 @click.argument("file", type=_PATH)
 @options.precision
-@options.one_beam
+@reading.beam
 @options.threads
 @click.option(
     "--runs",
@@ -170,8 +171,8 @@ def start(
     show_default=True,
     help="As what to write ink.",
 )
-@options.one_precision
-@options.one_beam
+@reading.precision
+@reading.beam
 @options.threads
 @options.json_report
 def throughput(

@@ -1,4 +1,4 @@
-"""Options that several of the commands take."""
+"""Options that several of the commands take, beside those of `runtimes.options`."""
 
 from __future__ import annotations
 
@@ -54,26 +54,12 @@ limit = click.option(
     metavar="N",
     help="Use only so many formulas, spread over the data.",
 )
-grammar = click.option("--grammar/--no-grammar", default=True, help="Well-formed LaTeX only.")
 json_report = click.option(
     "--json",
     "json_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Write a JSON report.",
-)
-one_precision = click.option(
-    "--precision",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    help="Which of the bundle's variants; auto is the fastest here.",
-)
-one_beam = click.option(
-    "--beam",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Hypotheses to follow; 1 is greedy. [default: the bundle's]",
 )
 threads = click.option(
     "--threads",

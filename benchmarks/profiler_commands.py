@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from ..runtimes import options as reading
 from .options import counts, names
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def bench() -> None:
     help="Every runtime that is here x every precision x 1, 2, 4, ... threads x beams 1, 5, 10; "
     "of what is named beside it, only that.",
 )  # fmt: skip
-@click.option("--grammar/--no-grammar", default=True, help="Well-formed LaTeX only.")
+@reading.grammar
 @click.option(
     "--baseline", "baselines", multiple=True, metavar="WORDS",
     callback=lambda context, parameter, values: tuple(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from . import options
+
 if TYPE_CHECKING:
     from ..core.recognizer import Recognizer, Result
     from .sources import SourceFile
@@ -47,12 +49,7 @@ class _Outcome:
 
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path())
-@click.option(
-    "--beam",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Hypotheses to follow; 1 is greedy and fastest. [default: the bundle's]",
-)
+@options.beam
 @click.option(
     "--nbest",
     type=click.IntRange(min=1),
@@ -61,24 +58,9 @@ class _Outcome:
     help="Readings to give of each formula, best first; at most as many as --beam. [default: 1]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object a formula.")
-@click.option(
-    "--bundle",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    help="The recognizer to use. [default: the one that comes with inktex]",
-)
-@click.option(
-    "--runtime",
-    default="auto",
-    metavar="NAME",
-    help="What runs the recognizer; `inktex runtimes` lists them. [default: the fastest here]",
-)
-@click.option(
-    "--precision",
-    default="auto",
-    metavar="NAME",
-    help="Which of the bundle's variants: fp32, int8, ... [default: the fastest here]",
-)
+@options.bundle("The recognizer to use.")
+@options.runtime
+@options.precision
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -86,11 +68,7 @@ class _Outcome:
     help="Processors to use; with several files, formulas read at the same time. "
     "[default: what this process may use, at most 4]",
 )
-@click.option(
-    "--grammar/--no-grammar",
-    default=True,
-    help="Keep to well-formed LaTeX, or give what the model prefers. [default: keep to it]",
-)
+@options.grammar
 @click.option(
     "--rescore/--no-rescore",
     default=None,
@@ -168,7 +146,7 @@ def _with_standard_input(source: SourceFile) -> SourceFile:
     return replace(source, data=data)
 
 
-def _read(recognizer: Recognizer, source: SourceFile, **options: Any) -> _Outcome:
+def _read(recognizer: Recognizer, source: SourceFile, **settings: Any) -> _Outcome:
     from ..core.errors import InktexError
 
     path, label = source.path, _printable(source.path)
@@ -177,8 +155,8 @@ def _read(recognizer: Recognizer, source: SourceFile, **options: Any) -> _Outcom
     try:
         if source.data is not None:
             label = "standard input"
-            return _Outcome(path, recognizer(source.data, name=label, **options))
-        return _Outcome(path, recognizer(path, name=label, **options))
+            return _Outcome(path, recognizer(source.data, name=label, **settings))
+        return _Outcome(path, recognizer(path, name=label, **settings))
     except InktexError as error:
         message = " ".join(line.strip() for line in str(error).splitlines())
     except Exception as error:  # one file must not take a thousand others with it

@@ -7,14 +7,11 @@ import sys
 
 import click
 
+from . import options
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--bundle",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    help="What to examine. [default: the bundle that comes with inktex]",
-)
+@options.bundle("What to examine.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def doctor(bundle: str | None, as_json: bool) -> None:
     """Read a known formula with every variant of a bundle, and tell what went wrong.

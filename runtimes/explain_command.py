@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import options
+
 if TYPE_CHECKING:
     from ..core.attention import Explanation
 
@@ -29,35 +31,11 @@ Examples:
     metavar="N",
     help="Of the decoder, 1 is the first. [default: the last]",
 )
-@click.option(
-    "--beam",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Hypotheses to follow; 1 is greedy. [default: the bundle's]",
-)
-@click.option(
-    "--bundle",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    help="The recognizer to look into. [default: the one that comes with inktex]",
-)
-@click.option(
-    "--runtime",
-    default="auto",
-    metavar="NAME",
-    help="What runs the recognizer; `inktex runtimes` lists them. [default: the fastest here]",
-)
-@click.option(
-    "--precision",
-    default="auto",
-    metavar="NAME",
-    help="Which of the bundle's variants: fp32, int8, ... [default: the fastest here]",
-)
-@click.option(
-    "--grammar/--no-grammar",
-    default=True,
-    help="Keep to well-formed LaTeX, or give what the model prefers. [default: keep to it]",
-)
+@options.beam
+@options.bundle("The recognizer to look into.")
+@options.runtime
+@options.precision
+@options.grammar
 def explain(
     path: Path,
     output: Path | None,

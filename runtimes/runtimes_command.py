@@ -6,14 +6,11 @@ import json
 
 import click
 
+from . import options
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--bundle",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    help="Whose variants to choose from. [default: the one that comes with inktex]",
-)
+@options.bundle("Whose variants to choose from.")
 @click.option("--measure", is_flag=True, help="Find the fastest anew, whatever is remembered.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def runtimes(bundle: str | None, measure: bool, as_json: bool) -> None:

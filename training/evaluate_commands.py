@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..runtimes import options as reading
+
 if TYPE_CHECKING:
     from ..core.confidence import Calibration
     from ..core.metrics import Score
@@ -38,7 +40,7 @@ _NBEST = 5  # readings of each formula on the page of errors
 @click.option(
     "--beam", type=_POSITIVE, default=1, show_default=True, help="Hypotheses; 1 is greedy."
 )
-@click.option("--grammar/--no-grammar", default=True, help="Well-formed LaTeX only. [default: yes]")
+@reading.grammar
 @click.option(
     "--rescore/--no-rescore",
     default=None,
