@@ -15,6 +15,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.telemetry import disable_telemetry
+
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from ..core.manifest import Variant
     from ..core.recognizer import Recognizer, Running
     from ..core.step_model import StepModel
+
+disable_telemetry()  # before a library is imported that would tell
 
 GROUP = "inktex.runtimes"
 DEFAULT_BUNDLE = Path(__file__).parent / "data" / "default"

@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from inktex.core.telemetry import disable_telemetry
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # What is computed here is small: two threads would wait for each other, and badly where another
 # process is at work. Read before torch is imported; processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Some tests import ONNX Runtime before anything of ours does.
+disable_telemetry()
 
 # The same examples in every run, and no deadline: a busy machine is not a failure.
 settings.register_profile("inktex", derandomize=True, deadline=None)

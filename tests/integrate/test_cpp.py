@@ -181,6 +181,23 @@ def test_formulas_are_read_as_inktex_reads_them(
             assert float(confidence) == pytest.approx(expected.confidence, rel=0.02)
 
 
+def test_a_reading_leaves_nothing_in_the_users_home(
+    programs: dict[str, Path], tmp_path: Path
+) -> None:
+    known = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in known}
+    done = subprocess.run(
+        [programs["read"], DEFAULT_BUNDLE],
+        input=lines([ink(EXAMPLES[0])]),
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "x ^ { 2 }" in done.stdout
+    assert list(tmp_path.rglob("*")) == []
+
+
 def test_the_golden_image_gives_the_golden_tokens(
     programs: dict[str, Path], bundles: list[Path], tmp_path: Path
 ) -> None:

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from .geometry import Box, middle, union
 from .kinds import BRACKETS, kind
-from .samples import Gap, Glyph, Half, Hanging, Inside, Overhang, Samples, matched
+from .samples import (
+    Gap,
+    Glyph,
+    Half,
+    Hanging,
+    Inside,
+    Overhang,
+    Samples,
+    hanging_keys,
+    matched,
+)
 from .tree import ARGUMENTS, HALVES, INDEX, RADICAND, UPPER, Node, Row
 
 FloatArray = NDArray[np.float64]
@@ -82,7 +92,7 @@ class Layout:
             laid = self.node(node, None) if part is None else part
             if place:
                 pair = (kind(tokens[place - 1]), kind(tokens[place]))
-                right += max(self.samples.related(Gap, pair, "gap", self.rng).across, _CLOSEST)
+                right += max(self.samples.related(Gap, [pair, "gap"], self.rng).across, _CLOSEST)
             laid = laid.moved(1.0, right - laid.box.left, 0.0)
             right = laid.box.right
             found.append(laid)
@@ -103,7 +113,7 @@ class Layout:
             own, parts = self.symbol(node, around), {}
         base = union([own.box, *(part.box for part in parts.values())])
         for role in [each for each in rows if each not in ARGUMENTS]:  # a set has no fixed order
-            parts[role] = self.hanging(role, rows[role], kind(node.token), base)
+            parts[role] = self.hanging(role, rows[role], node.token, base)
         return own.with_parts(*(parts[role] for role in rows))
 
     def symbol(self, node: Node, around: Box | None) -> Laid:
@@ -119,9 +129,9 @@ class Layout:
         """A bar as long as its two halves ask for, and these above and below it."""
         glyph = self.samples.glyph(node.token, self.writer, self.rng)
         halves = {role: self.row(rows[role]) for role in HALVES}
-        stands = {role: self.samples.related(Half, role, role, self.rng) for role in HALVES}
+        stands = {role: self.samples.related(Half, [role], self.rng) for role in HALVES}
         content = max(stands[role].ratio * halves[role].box.width for role in HALVES)
-        over = self.samples.related(Overhang, "bar", "bar", self.rng)
+        over = self.samples.related(Overhang, ["bar"], self.rng)
         length = max(content + over.left + over.right, 0.5 * content, 0.2)
         bar = _stretched(glyph, Box(0.0, glyph.box.top, length, glyph.box.bottom))
         parts = {}
@@ -139,16 +149,16 @@ class Layout:
 
     def root(self, node: Node, rows: Mapping[str, Row]) -> tuple[Laid, dict[str, Laid]]:
         """What is under a root, and a sign that reaches around it."""
-        inside = self.samples.related(Inside, RADICAND, RADICAND, self.rng)
+        inside = self.samples.related(Inside, [RADICAND], self.rng)
         laid = self.row(rows[RADICAND]).moved(inside.ratio, 0.0, inside.down)
         glyph = self.samples.glyph(node.token, self.writer, self.rng, laid.box.height)
         sign = _around(glyph, laid.box)
         return Laid([Placed(node, list(sign.strokes))], sign.box), {RADICAND: laid}
 
-    def hanging(self, role: str, row: Row, base_kind: str, base: Box) -> Laid:
+    def hanging(self, role: str, row: Row, token: str, base: Box) -> Laid:
         """A script, a limit or the index of a root, where it hangs on its base."""
         laid = self.row(row)
-        stand = self.samples.related(Hanging, (role, base_kind), role, self.rng)
+        stand = self.samples.related(Hanging, hanging_keys(role, token), self.rng)
         box = laid.box.scaled(stand.ratio)
         if role == INDEX:
             x = base.left + stand.across - box.right

@@ -132,13 +132,20 @@ class Samples:
         found.relations = defaultdict(list, {k: _trimmed(v) for k, v in found.relations.items()})
         return found
 
-    def related(
-        self, shape: type[_Sample], key: Hashable, general: Hashable, rng: Generator
-    ) -> _Sample:
-        """A sample of how things are related, from the special ones or, if few, the general."""
-        for each in ((shape, key), (shape, general)):
-            samples = self.relations.get(each, [])
-            if len(samples) >= _FEW or (each[1] == general and samples):
+    def related(self, shape: type[_Sample], keys: Sequence[Hashable], rng: Generator) -> _Sample:
+        """A sample of how things are related.
+
+        Args:
+            keys: what is related, from the special to the general; the first is taken of which
+                there are enough samples, else the last.
+
+        Raises:
+            DataError: there is no sample of the last.
+        """
+        general = keys[-1]
+        for key in keys:
+            samples = self.relations.get((shape, key), [])
+            if len(samples) >= _FEW or (key == general and samples):
                 found = samples[int(rng.integers(len(samples)))]
                 assert isinstance(found, shape)
                 return found
@@ -195,11 +202,11 @@ class _Collecting:
                 self.hangings(row, node, box, mine)
             kinds = [kind(node.token) for node in row.nodes]
             for left, right, *pair in zip(whole, whole[1:], kinds, kinds[1:], strict=False):
-                self.add(Gap((right.left - left.right) / row.line.size), tuple(pair), "gap")
+                self.add(Gap((right.left - left.right) / row.line.size), [tuple(pair), "gap"])
             self.glyphs(row, whole, parts)
 
-    def add(self, sample: tuple[float, ...], key: Hashable, general: Hashable) -> None:
-        for each in {key, general}:
+    def add(self, sample: tuple[float, ...], keys: Sequence[Hashable]) -> None:
+        for each in dict.fromkeys(keys):
             self.found.relations[type(sample), each].append(sample)
 
     def hangings(self, row: LaidRow, node: Node, own: Box, parts: Mapping[str, int]) -> None:
@@ -213,9 +220,9 @@ class _Collecting:
             if role in HALVES:
                 gap = own.top - box.bottom if role == "numerator" else box.top - own.bottom
                 across = middle(box) - middle(own)
-                self.add(Half(ratio, gap / size, across / size), role, role)
+                self.add(Half(ratio, gap / size, across / size), [role])
             elif role == RADICAND:
-                self.add(Inside(ratio, (line.y - row.line.y) / size), role, role)
+                self.add(Inside(ratio, (line.y - row.line.y) / size), [role])
             else:
                 beside = not base.left < middle(box) < base.right
                 across = box.left - base.right if beside else middle(box) - middle(base)
@@ -223,11 +230,11 @@ class _Collecting:
                     across = box.right - own.left
                 down = line.y - (base.top if role in UPPER else base.bottom)
                 hanging = Hanging(ratio, float(beside), across / size, down / size)
-                self.add(hanging, (role, kind(node.token)), role)
+                self.add(hanging, hanging_keys(role, node.token))
         if node.token == r"\frac":
             content = union(list(extents.values())[:2])
             left, right = content.left - own.left, own.right - content.right
-            self.add(Overhang(left / size, right / size), "bar", "bar")
+            self.add(Overhang(left / size, right / size), ["bar"])
 
     def glyphs(
         self, row: LaidRow, whole: Sequence[Box], parts: Sequence[Mapping[str, int]]
@@ -255,6 +262,12 @@ class _Collecting:
             self.found.glyphs[node.token, None].append(glyph)
             if source.writer:
                 self.found.glyphs[node.token, source.writer].append(glyph)
+
+
+def hanging_keys(role: str, token: str) -> list[Hashable]:
+    """What tells how a script hangs on a symbol, from the special to the general. A subscript of x
+    stands below its line, where one as far from the bottom of a y stands beside it."""
+    return [(role, token), (role, kind(token)), role]
 
 
 def matched(tokens: Sequence[str]) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -426,7 +427,17 @@ class Recognizer {
     return found;
   }
 
-  Ort::Env env_{ORT_LOGGING_LEVEL_ERROR, "inktex"};
+  // ONNX Runtime's own builds tell their maker of every start, unless this is set before.
+  static Ort::Env silent() {
+#ifdef _WIN32
+    if (std::getenv("ORT_DISABLE_TELEMETRY") == nullptr) _putenv_s("ORT_DISABLE_TELEMETRY", "1");
+#else
+    setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+#endif
+    return Ort::Env(ORT_LOGGING_LEVEL_ERROR, "inktex");
+  }
+
+  Ort::Env env_ = silent();
   Ort::AllocatorWithDefaultOptions allocator_;
   Json manifest_;
   Ort::Session encoder_{nullptr}, step_{nullptr};

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from inktex.core.errors import DataError
+from inktex.training.inkset import Expression
 from inktex.training.synthesis.geometry import Box
 from inktex.training.synthesis.samples import (
     Gap,
@@ -12,6 +13,7 @@ from inktex.training.synthesis.samples import (
     Inside,
     Overhang,
     Samples,
+    hanging_keys,
     matched,
 )
 
@@ -31,16 +33,33 @@ def test_symbols_are_kept_relative_to_their_line() -> None:
 
 
 def test_gaps_are_in_sizes() -> None:
-    gap = Samples.collect(PAIRS).related(Gap, ("digit", "digit"), "gap", RNG)
+    gap = Samples.collect(PAIRS).related(Gap, [("digit", "digit"), "gap"], RNG)
     assert gap.across == pytest.approx(0.3, abs=1e-2)
 
 
 def test_scripts_hang_on_the_side_of_their_base() -> None:
     samples = Samples.collect([*PAIRS, *[power()] * 8])
-    found = samples.related(Hanging, ("superscript", "digit"), "superscript", RNG)
+    found = samples.related(Hanging, hanging_keys("superscript", "2"), RNG)
     assert found.beside == 1
     assert found.across == pytest.approx(0.1, abs=0.02)
     assert found.down == pytest.approx(0.0, abs=0.1)
+
+
+def test_scripts_hang_on_a_symbol_as_on_others_of_its_shape() -> None:
+    def with_subscript(letter: str, bottom: float) -> Expression:
+        return written(
+            f"1 {letter} _ {{ 2 }}",
+            [box(0, -5, 2, 5), box(5, -3, 10, bottom), box(11, 3, 13, 9)],
+        )
+
+    both = [with_subscript("x", 3), with_subscript("y", 9)] * 20
+    samples = Samples.collect([*PAIRS, *both])
+    for letter, down in (("x", 0.3), ("y", -0.3)):  # of a size, from the letter's bottom
+        keys = hanging_keys("subscript", letter)
+        found = [samples.related(Hanging, keys, RNG).down for _ in range(20)]
+        assert found == pytest.approx([down] * 20, abs=0.1)
+    others = [samples.related(Hanging, hanging_keys("subscript", "a"), RNG).down for _ in range(40)]
+    assert min(others) < 0 < max(others)  # as on any letter
 
 
 def test_limits_stand_above_and_below() -> None:
@@ -51,7 +70,7 @@ def test_limits_stand_above_and_below() -> None:
         )
     ] * 8
     found = Samples.collect([*PAIRS, *sums]).related(
-        Hanging, ("lower limit", "\\sum"), "lower limit", RNG
+        Hanging, hanging_keys("lower limit", "\\sum"), RNG
     )
     assert found.beside == 0
     assert found.across == pytest.approx(-0.05, abs=0.02)
@@ -60,9 +79,9 @@ def test_limits_stand_above_and_below() -> None:
 
 def test_fractions_and_roots_are_measured() -> None:
     samples = Samples.collect([*PAIRS, *[fraction()] * 8, *[root(digits=2)] * 8])
-    half = samples.related(Half, "numerator", "numerator", RNG)
-    over = samples.related(Overhang, "bar", "bar", RNG)
-    inside = samples.related(Inside, "radicand", "radicand", RNG)
+    half = samples.related(Half, ["numerator"], RNG)
+    over = samples.related(Overhang, ["bar"], RNG)
+    inside = samples.related(Inside, ["radicand"], RNG)
     assert half.gap > 0.1
     assert over.left > over.right > 0  # 0.4 and 0.2 of a size
     assert 0.5 < inside.ratio < 1.5
@@ -105,9 +124,9 @@ def test_a_sign_is_chosen_that_was_around_the_like() -> None:
 
 def test_few_special_samples_give_way_to_all() -> None:
     samples = Samples.collect([*PAIRS, *[power()] * 8])
-    assert samples.related(Hanging, ("superscript", "\\sum"), "superscript", RNG).ratio < 1
+    assert samples.related(Hanging, hanging_keys("superscript", "\\sum"), RNG).ratio < 1
     with pytest.raises(DataError, match="show no index"):
-        samples.related(Hanging, ("index", "root"), "index", RNG)
+        samples.related(Hanging, hanging_keys("index", "\\sqrt"), RNG)
 
 
 def test_what_is_far_out_is_left_out() -> None:
