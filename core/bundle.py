@@ -76,6 +76,8 @@ class Bundle:
             BundleError: no bundle, of a later format version, damaged, or reaching outside its
                 directory; the message says which file and what to do.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise BundleError(f"expected the path of a bundle, found {path!r}; name its folder")
         path = Path(path)
         bundle = cls(path, Manifest.from_json(_read_manifest(path)))
         manifest = bundle.manifest
@@ -303,9 +305,10 @@ def _read_manifest(path: Path) -> bytes:
             f"{path}: expected a bundle, a directory with {MANIFEST}, found none; "
             "check the path or make one with `inktex export`"
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
         raise BundleError(
-            f"{file}: cannot be read ({error.strerror}); check the path and its permissions"
+            f"{file}: cannot be read ({reason}); check the path and its permissions"
         ) from None
     if len(text) > _MANIFEST_BYTES:
         raise BundleError(f"{file}: expected at most {_MANIFEST_BYTES} bytes, found more")

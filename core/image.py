@@ -177,7 +177,9 @@ def _gray_of_image(image: Image.Image) -> tuple[ByteImage, int]:
         image.load()
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             return _gray_of_array(np.asarray(image)), _orientation(image)
-        if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        if image.mode == "La":  # of which Pillow makes nothing else
+            image = image.convert("LA")
+        if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "RGBa"):
             layers = image.convert("RGBA").convert("LA")
             gray = _composited(np.asarray(layers.getchannel(0)), np.asarray(layers.getchannel(1)))
         else:

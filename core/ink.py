@@ -76,9 +76,19 @@ class Ink:
     split: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.strokes, tuple | list):
+            raise InputError(
+                f"expected a tuple of strokes, found {type(self.strokes).__name__}; a single "
+                "array is one stroke"
+            )
         if not self.strokes:
             raise InputError("expected ink with at least one stroke, found none: nothing to read")
         for number, stroke in enumerate(self.strokes):
+            if not isinstance(stroke, np.ndarray):
+                raise InputError(
+                    f"stroke {number}: expected an array [points, 2] of x and y, found "
+                    f"{type(stroke).__name__}"
+                )
             if stroke.ndim != 2 or stroke.shape[1] != 2 or not len(stroke):
                 raise InputError(
                     f"stroke {number}: expected an array [points, 2] of x and y with at least one "

@@ -212,9 +212,11 @@ def _ink(source: Sequence[Any]) -> Ink:
             if stroke.shape in ((0,), (0, 2)):
                 continue  # of a pen that has just come down
         if stroke.ndim != 2 or stroke.shape[1] != 2:
+            found = stroke.shape if stroke.size else getattr(each, "shape", type(each).__name__)
+            more = stroke.ndim == 2 and stroke.shape[1] > 2
             raise InputError(
-                f"expected a list of strokes, each an array [n, 2] of x and y, found "
-                f"{np.shape(stroke) if stroke.size else type(each).__name__} as stroke {number}"
+                f"expected a list of strokes, each an array [n, 2] of x and y, found {found} as "
+                f"stroke {number}" + "; leave out time and pressure: stroke[:, :2]" * more
             )
         strokes.append(stroke)
     return Ink(tuple(strokes))

@@ -185,10 +185,10 @@ class Recognizer:
         Raises:
             InputError: a source that cannot be read, has no ink or is too large, `nbest` that is
                 more than `beam`, a `beam` for which the variant was not exported, `rescore` of a
-                bundle that cannot, or a draft for a beam.
+                bundle that cannot, or a draft for a beam, or of what are no tokens.
         """
         beam, nbest = self._widths(beam, nbest)
-        draft = () if draft is None else tuple(draft)
+        draft = _checked_draft(draft)
         if rescore and not self.manifest.decoding.rescore:
             raise InputError(
                 "rescore: expected a bundle whose decoder writes in both directions, found one "
@@ -359,6 +359,20 @@ class Recognizer:
         return Alternative(
             to_latex(tokens), tuple(tokens), confidence, hypothesis.score, log_probs, margin
         )
+
+
+def _checked_draft(draft: Sequence[str] | None) -> tuple[str, ...]:
+    """The tokens of a draft; raises InputError where it is anything else."""
+    if draft is None:
+        return ()
+    if isinstance(draft, str) or not isinstance(draft, Sequence):
+        raise InputError(
+            f"draft: expected a list of tokens, such as the `tokens` of a result, found {draft!r:.60}"
+        )
+    for token in draft:
+        if not isinstance(token, str):
+            raise InputError(f"draft: expected tokens, each a text, found {token!r:.60} among them")
+    return tuple(draft)
 
 
 def _check_channels(manifest: Manifest) -> None:

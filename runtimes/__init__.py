@@ -35,7 +35,7 @@ DEFAULT_BUNDLE = Path(__file__).parent / "data" / "default"
 def bundle_folder(bundle: str | os.PathLike[str] | None = None) -> str | os.PathLike[str]:
     """Where a bundle lies: as it is named; with no name, or "default", the one that comes with
     inktex, unless something of that name is there."""
-    if bundle is None or (os.fspath(bundle) == "default" and not os.path.exists(bundle)):
+    if bundle is None or (str(bundle) == "default" and not os.path.exists(bundle)):
         return DEFAULT_BUNDLE
     return bundle
 
@@ -53,7 +53,7 @@ def load(
             comes with inktex.
         runtime: the name of a runtime, for ONNX Runtime also with a provider
             ("onnxruntime:cuda"); or "auto": of the bundle's variants whose runtime is installed
-            here the one that is fastest here; measured once, and remembered.
+            here one of the fastest (docs/runtimes.md); measured once, and remembered.
         precision: "fp32", "int8", …, or "auto": likewise, of those that lose no more accuracy than
             they were allowed when they were quantised.
         threads: of the runtime; by default as many as this process may use, at most 4.
@@ -61,11 +61,15 @@ def load(
     Raises:
         BundleError: no bundle, a damaged one, or one without such a variant.
         RuntimeUnavailable: no such runtime, or it is not installed.
+        InputError: `runtime` or `precision` is no name, or `threads` no number that can be.
     """
     from ..core.bundle import Bundle
-    from ..core.errors import BundleError
+    from ..core.errors import BundleError, InputError
     from ..core.recognizer import Recognizer
 
+    for option, name in (("runtime", runtime), ("precision", precision)):
+        if not isinstance(name, str):
+            raise InputError(f"{option}: expected a name, such as 'auto', found {name!r}")
     folder = bundle.path if isinstance(bundle, Bundle) else bundle_folder(bundle)
     if folder is DEFAULT_BUNDLE and not DEFAULT_BUNDLE.is_dir():
         raise BundleError(

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import SupportsIndex
 
 from ..core.errors import InputError
 
 MOST_THREADS = 4
 """More threads than this gain nothing on graphs as small as a formula's."""
+_MOST_ASKED = 1024  # ten times as many take all that a system has to give, and minutes
 
 
 def default_threads() -> int:
@@ -25,13 +27,17 @@ def checked_threads(threads: int | None) -> int:
     """The threads that were asked for, or `default_threads()`.
 
     Raises:
-        InputError: fewer than one.
+        InputError: no whole number, fewer than one, or more than any machine has use for.
     """
     if threads is None:
         return default_threads()
+    if not isinstance(threads, SupportsIndex):
+        raise InputError(f"threads: expected a whole number, found {threads!r}")
     if threads < 1:
         raise InputError(f"threads: expected 1 or more, found {threads}")
-    return threads
+    if threads > _MOST_ASKED:
+        raise InputError(f"threads: expected at most {_MOST_ASKED}, found {threads}")
+    return int(threads)
 
 
 def available_processors(root: Path = Path("/")) -> int:

@@ -50,7 +50,9 @@ _QAT = {"optimisation.learning_rate": "1e-4"}
 )
 @accelerator_option
 @click.option(
-    "--workers", type=_COUNT, help="Processes that draw.  [default: 0; with a GPU, a core each]"
+    "--workers",
+    type=_COUNT,
+    help="Processes that draw.  [default: 0; with a GPU, all cores but one]",
 )
 def train(
     data: Path,

@@ -73,7 +73,7 @@ def train(
             that `torchrun` started, or one.
         accelerator: of Lightning: "cpu", "gpu" or "auto".
         workers: processes that draw batches for each that trains; by default none where the
-            processor trains, which they would steal from, else a core each.
+            processor trains, which they would steal from, else all its share of the cores but one.
         watch: how it is watched.
 
     Returns:

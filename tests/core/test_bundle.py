@@ -382,6 +382,11 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
         Bundle.open(tmp_path)
     with pytest.raises(BundleError, match="cannot be read"):
         Bundle.open(tmp_path / "manifest.json")
+    with pytest.raises(BundleError, match="cannot be read"):
+        Bundle.open("a\0b")
+    for wrong in (5, ["x"], b"x"):
+        with pytest.raises(BundleError, match="expected the path of a bundle, found"):
+            Bundle.open(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(

@@ -116,6 +116,12 @@ def test_pillow_images_of_every_mode(mode: str) -> None:
     np.testing.assert_array_equal(load_image(image.convert(mode)), ink)
 
 
+def test_colours_multiplied_by_their_transparency() -> None:
+    ink = formula()
+    image = Image.fromarray(255 - ink).convert("LA").convert("La")
+    np.testing.assert_array_equal(load_image(image), ink)
+
+
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 def test_depths_stored_in_16_bits(bits: int) -> None:
     ink = formula()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,13 +147,14 @@ def test_one_dot_is_ink() -> None:
         ((DOT, np.zeros((2, 3))), r"stroke 1: .* found \[2, 3\]"),
         ((np.zeros(4),), r"found \[4\]"),
         ((DOT.astype(np.float32),), "found float32"),
+        (([[0.0, 0.0], [1.0, 1.0]],), "stroke 0: .* found list"),
+        (DOT, "a tuple of strokes, found ndarray"),
+        (5, "a tuple of strokes, found int"),
         ((DOT * np.nan,), "found nan"),
         ((DOT, DOT - np.inf), "stroke 1: .* found -inf"),
     ],
 )
-def test_ink_that_breaks_its_promises_cannot_be_made(
-    strokes: tuple[np.ndarray, ...], told: str
-) -> None:
+def test_ink_that_breaks_its_promises_cannot_be_made(strokes: Any, told: str) -> None:
     with pytest.raises(InputError, match=told):
         Ink(strokes)
 

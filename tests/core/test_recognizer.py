@@ -255,6 +255,12 @@ def test_more_readings_than_beams_are_refused(
         recognizer(STROKES, beam=beam, nbest=nbest)
 
 
+@pytest.mark.parametrize("draft", ["x^2", 5, [["x"]], [1], {"x"}])
+def test_a_draft_of_what_are_no_tokens_is_refused(recognizer: Recognizer, draft: Any) -> None:
+    with pytest.raises(InputError, match="draft: expected (a list of )?tokens"):
+        recognizer(STROKES, beam=1, draft=draft)
+
+
 def test_timings_add_up(recognizer: Recognizer) -> None:
     timings = recognizer(STROKES).timings
     parts = (timings.read_ms, timings.encode_ms, timings.decode_ms)
@@ -320,7 +326,7 @@ def test_what_is_too_large_is_refused(recognizer: Recognizer) -> None:
         ([[]], "at least one stroke"),
         ([[[]]], "as stroke 0"),
         ([[1.0, 2.0], [3.0, 4.0]], r"\[n, 2\].*found \(2,\) as stroke 0"),
-        ([[[1, 2]], [[1, 2, 3]]], r"found \(1, 3\) as stroke 1"),
+        ([[[1, 2]], [[1, 2, 3]]], r"found \(1, 3\) as stroke 1; .*stroke\[:, :2\]"),
         ([["a", "b"]], "as stroke 0"),
         ([[[1.0, math.nan]]], "stroke 0: expected finite coordinates"),
         ([[[1e300, 0.0], [-1e300, 1e308]], [[-1e308, 0.0]]], "finite coordinates"),

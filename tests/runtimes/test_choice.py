@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from inktex.core.bundle import Bundle, Variant, write_bundle
-from inktex.core.errors import BundleError, RuntimeUnavailable
+from inktex.core.errors import BundleError, InputError, RuntimeUnavailable
 from inktex.runtimes import choice as choice_module
 from inktex.runtimes import choose, load
 from inktex.runtimes.cache_folder import cache_folder
@@ -210,6 +210,12 @@ def test_a_graph_that_a_runtime_refuses_leaves_the_others(
     assert repr(first.step) in running.why  # the graph that stands in the encoder's place
     with pytest.raises(BundleError, match="are not as the manifest says"):
         choose(bundle, precision=first.precision)
+
+
+@pytest.mark.parametrize("option", ["runtime", "precision"])
+def test_what_is_no_name_is_refused(two_variants: Bundle, option: str) -> None:
+    with pytest.raises(InputError, match=f"{option}: expected a name, such as 'auto', found None"):
+        load(two_variants, **{option: None})  # type: ignore[arg-type]
 
 
 def test_a_recognizer_tells_what_runs_and_why(two_variants: Bundle) -> None:

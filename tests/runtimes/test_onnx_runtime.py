@@ -57,6 +57,9 @@ def test_threads_are_set(tiny_bundle: Bundle) -> None:
     variant = tiny_bundle.variant("onnxruntime")
     assert OnnxRuntimeModel(tiny_bundle, variant, threads=3).threads == 3
     assert 1 <= OnnxRuntimeModel(tiny_bundle, variant).threads <= 4
+    for wrong, said in (("2", "a whole number, found '2'"), (2.0, "a whole"), (99999, "at most")):
+        with pytest.raises(InputError, match=f"threads: expected {said}"):
+            OnnxRuntimeModel(tiny_bundle, variant, threads=wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="threads: expected 1 or more, found 0"):
         OnnxRuntimeModel(tiny_bundle, variant, threads=0)
 
