@@ -94,8 +94,9 @@ def bench() -> None:
     "--peer", "peers", multiple=True, metavar="NAME[,KEY=VALUE...]",
     help="What else to read the same ink with, in the same turns: edge, coverage, abm, "
     "mask_and_match or comer in eager PyTorch; pair, two ONNX graphs that re-feed their prefix; "
-    "rapid_latex_ocr, pix2tex. Keys: from (checkpoint, folder), beam, threads, precision (of a "
-    "pair, to show), name (to show). May be given several times.",
+    "rapid_latex_ocr, pix2tex. Keys: from (checkpoint, folder; not of pix2tex), beam (not of "
+    "packages), threads (of packages to show), precision (of a pair, to show), name (to show). May "
+    "be given several times.",
 )  # fmt: skip
 @click.option(
     "--random-weights", is_flag=True,
@@ -152,7 +153,8 @@ def run(
 
     Formulas are read one after the other, as MLPerf's single-stream scenario has it; all
     configurations take turns at every formula, so that their ratios are fair. Ctrl-C ends the run;
-    what was measured is reported, and marked.
+    what was measured is reported, and marked: every formula, process and round of formulas that
+    was finished, but nothing of unfinished batches and of an unfinished roofline.
 
     \b
     Examples:
@@ -175,6 +177,12 @@ def run(
     unknown = [each for each in parts if each not in (*PARTS, "all")]
     if unknown:
         raise click.UsageError(f"--part: expected of {', '.join(PARTS)}, found {unknown[0]!r}")
+    parts = PARTS if "all" in parts else parts
+    if peers and "stream" not in parts:
+        raise click.UsageError(
+            "--peer: expected the part stream, in which alone peers take part, found --part "
+            f"{','.join(parts)}; add stream, or leave --peer out"
+        )
     if html_file is not None:
         check_page()
         check_writable(html_file, "--html")
@@ -195,7 +203,7 @@ def run(
         effort=Effort(samples, seconds, repeats, warm_up),
         constrain=grammar,
         baselines=baselines or ((),),
-        parts=PARTS if "all" in parts else parts,
+        parts=parts,
     )
     opened = Bundle.open(bundle_folder(bundle))
     others = peers_of(peers, opened, random_weights)
@@ -329,9 +337,10 @@ def pair(model: str, output: Path, int8: bool) -> None:
 
     if model in (*RECIPES, COMER):
         vocabulary = Bundle.open(DEFAULT_BUNDLE).manifest.vocabulary
-        network, _ = untrained(model, vocabulary)
+        network, rendering = untrained(model, vocabulary)
     else:
         checkpoint = Checkpoint.load(Path(model))
         vocabulary, network = checkpoint.vocabulary, checkpoint.trained_network()
-    write_pair(pair_graphs(network, vocabulary), vocabulary, output, int8)
+        rendering = checkpoint.recipe.rendering
+    write_pair(pair_graphs(network, vocabulary, rendering), vocabulary, output, int8)
     click.echo(f"{output}: a pair{' in int8' if int8 else ''}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -11,6 +11,9 @@ import numpy as np
 from .errors import InputError
 from .ink import FloatArray, Ink, MathNode, Symbol, identifier_of, without_empty
 from .latex import trimmed
+
+_MOST_VALUES = 6  # of a point: x, y, time, pressure, and two of tilt
+_NUMBERS = frozenset((int, float))
 
 
 def read_ink_json(data: bytes, name: str = "") -> Ink:
@@ -37,10 +40,11 @@ def ink_of_record(record: object, name: str = "") -> Ink:
 
     Args:
         record: a list of strokes, or an object with `strokes`. A stroke is `[[x, y], …]`, where
-            what follows x and y (time, pressure) is left out, or flat, `[x, y, x, y, …]`; strokes
-            without a point are dropped. The object may also have `id`, `writer`, `truth` (or
-            `latex`), `symbols` (`[[label, [stroke numbers], xml id], …]`) and `mathml`
-            (`[tag, xml id, text or children]`); anything else is left alone.
+            what follows x and y (time, pressure, up to 6 values in all) is left out, or flat,
+            `[x, y, x, y, …]`; strokes without a point are dropped. The object may also have `id`,
+            `writer`, `truth` (or `latex`), each text or a whole number, `symbols`
+            (`[[label, [stroke numbers], xml id], …]`) and `mathml` (`[tag, xml id, text or
+            children]`); anything else is left alone.
         name: what errors call it, and the identifier where the record has no `id`.
 
     Raises:
@@ -54,6 +58,7 @@ def ink_of_record(record: object, name: str = "") -> Ink:
                 f"expected a list of strokes, or an object with such a list as `strokes`, found "
                 f"{'none' if recorded is None else type(recorded).__name__}"
             )
+        _check_nesting(recorded)
         strokes = [_stroke(number, stroke) for number, stroke in enumerate(recorded)]
         kept, symbols = without_empty(strokes, _symbols(fields.get("symbols") or []))
         tree = fields.get("mathml")
@@ -73,6 +78,31 @@ def _called(name: str) -> str:
     return f"{name}: " if name else ""
 
 
+def _check_nesting(recorded: Sequence[object]) -> None:
+    """Raise InputError where what should be points is the coordinates of a stroke, or the other way
+    round: all of it numbers, it would be read as another ink."""
+    lists = [stroke for stroke in recorded if isinstance(stroke, list) and stroke]
+    pairs = [stroke for stroke in lists if len(stroke) == 2 and _types(stroke) <= _NUMBERS]
+    if len(pairs) > 1 and len(pairs) == len(lists):
+        raise InputError(
+            f"expected strokes, found {len(pairs)} pairs {pairs[0]!r:.40}, …; if they are the "
+            "points of one stroke, put it in a list; if each is a dot, write it as [[x, y]]"
+        )
+    sizes = [list(map(len, stroke)) for stroke in lists if _types(stroke) == {list}]
+    widths = {size for each in sizes for size in each}
+    # lists of x, of y and perhaps of time are as long as each other, and as the stroke
+    columns = all(len(each) in (2, 3) and len(set(each)) == 1 for each in sizes) and len(widths) > 1
+    if columns or max(widths, default=0) > _MOST_VALUES:
+        raise InputError(
+            f"expected points [x, y], found lists of up to {max(widths)} numbers; if x and y are "
+            "in separate lists, join them: [[x, y], …]"
+        )
+
+
+def _types(values: Sequence[object]) -> set[type]:
+    return set(map(type, values))
+
+
 def _stroke(number: int, recorded: object) -> FloatArray:
     """float64 [points, 2] of a recorded stroke in either form; [0, 2] of an empty one."""
     if isinstance(recorded, list) and recorded and isinstance(recorded[0], list):
@@ -86,7 +116,7 @@ def _stroke(number: int, recorded: object) -> FloatArray:
             f"stroke {number}: expected [[x, y], …] or [x, y, x, y, …], found "
             + (f"{len(recorded)} numbers" if isinstance(recorded, list) else repr(recorded)[:40])
         )
-    if not set(map(type, flat)) <= {int, float}:
+    if not _types(flat) <= _NUMBERS:
         found = next(value for value in flat if type(value) not in (int, float))
         raise InputError(f"stroke {number}: expected numbers, found {found!r:.40}")
     try:
@@ -123,4 +153,10 @@ def _tree(recorded: object, depth: int = 0) -> MathNode:
 
 def _text(fields: Mapping[str, object], key: str) -> str:
     value = fields.get(key)
-    return trimmed(value) if isinstance(value, str) else ""
+    if type(value) is int:  # a number that somebody or something goes by
+        return str(value)
+    if value is not None and not isinstance(value, str):
+        raise InputError(
+            f"{key}: expected text, found {value!r:.40}; put it in quotes, or leave it out"
+        )
+    return trimmed(value or "")

@@ -34,7 +34,9 @@ Placed: TypeAlias = "tuple[int, str]"  # a token and its position
 
 _SEPARATORS = ("&", r"\\")
 _STANDS = [["[", where, "]"] for where in "tcb"]
-_LENGTH = re.compile(r"-?[0-9]*\.?[0-9]+(mm|cm|in|pt|ex|em|mu)")
+_IN_LENGTH = frozenset("-.0123456789mcinptexu")
+_LENGTH = re.compile(r"-?([0-9]+(\.[0-9]+)?|\.[0-9]+)(mm|cm|in|pt|ex|em|mu)")
+_LONGEST_FUNCTION = max(map(len, FUNCTIONS))
 # A pair of `\left` and `\right` bounds an infix command as braces do. They are moved inside their
 # delimiters, where the row between them begins and ends.
 _LEFT, _RIGHT = r"\left", r"\right"
@@ -59,19 +61,22 @@ def distance_end(tokens: Sequence[str], place: int) -> int:
         for end in range(place + 1, len(tokens)):
             if tokens[end] == "]":
                 return end + 1 if _LENGTH.fullmatch("".join(tokens[place + 1 : end])) else place
+            if not _IN_LENGTH.issuperset(tokens[end]):
+                break
     return place
 
 
 def _inked(tokens: Sequence[str]) -> Iterator[Placed]:
     """What leaves ink or structure, with `_LEFT` and `_RIGHT` inside their delimiters."""
+    inked, level = _next_inked(tokens), _next_level(tokens)
     place = 0
     while place < len(tokens):
         position, token = place, STRUCTURE.get(tokens[place], tokens[place])
         place += 1
         if token in STARRED and _at(tokens, place) == "*":
             place += 1
-        if token in UPRIGHT and (end := _function_end(tokens, place, token in SWITCHES)):
-            letters = (each for each in tokens[place:end] if len(each) == 1 and each.isalpha())
+        if token in UPRIGHT and (end := _function_end(tokens, place, token in SWITCHES, inked)):
+            letters = filter(_is_letter, tokens[place:end])
             yield position, "\\" + "".join(letters)
             place = end
         elif token in DELIMITER_SIZES:
@@ -89,8 +94,8 @@ def _inked(tokens: Sequence[str]) -> Iterator[Placed]:
                 place += 1
             if token == _LEFT:
                 yield position, _LEFT
-        elif token in INKLESS_ARGUMENTS and (end := _group_end(tokens, place)):
-            place = end
+        elif token in INKLESS_ARGUMENTS and level[place] > place + 1:
+            place = level[place]
         elif token not in INKLESS:
             yield from ((position, part) for part in _bars(token))
             if token == r"\\" and tokens[position] != r"\cr":
@@ -103,6 +108,10 @@ def _at(tokens: Sequence[str], place: int) -> str:
     return tokens[place] if place < len(tokens) else ""
 
 
+def _is_letter(token: str) -> bool:
+    return len(token) == 1 and token.isalpha()
+
+
 def _bars(token: str) -> tuple[str, ...]:
     return ("{", "|", "|", "}") if token in DOUBLE_BARS else (token,)
 
@@ -113,31 +122,45 @@ def _is_delimiter(token: str) -> bool:
     return token in SYMBOLS or token in SYNONYMS or token in DOUBLE_BARS
 
 
-def _function_end(tokens: Sequence[str], place: int, switch: bool) -> int:
+# What follows a token is looked up, not searched for: a caption of nothing but such tokens would
+# be searched to its end as often as it is long.
+def _next_inked(tokens: Sequence[str]) -> list[int]:
+    """For every place, that or the next one whose token is not INKLESS; at last, the end."""
+    found = [len(tokens)] * (len(tokens) + 1)
+    for place in range(len(tokens) - 1, -1, -1):
+        found[place] = found[place + 1] if tokens[place] in INKLESS else place
+    return found
+
+
+def _next_level(tokens: Sequence[str]) -> list[int]:
+    """For every place, the next one that as many braces are open at: where a group begins, the
+    place behind it; 0 where there is none."""
+    found = [0] * (len(tokens) + 1)
+    later = {0: len(tokens)}  # the next place, by the braces open at it, as many as at the end
+    depth = 0
+    for place in range(len(tokens) - 1, -1, -1):
+        depth -= (tokens[place] == "{") - (tokens[place] == "}")
+        found[place] = later.get(depth, 0)
+        later[depth] = place
+    return found
+
+
+def _function_end(tokens: Sequence[str], place: int, switch: bool, inked: Sequence[int]) -> int:
     """Behind the letters in braces that spell a function, 0 where they spell none; after a switch
     also behind letters that a closing brace follows."""
     braced = _at(tokens, place) == "{"
     if not braced and not switch:
         return 0
-    letters = ""
-    for end in range(place + braced, len(tokens)):
+    name = "\\"
+    end = inked[place + braced]
+    while end < len(tokens) and len(name) <= _LONGEST_FUNCTION:
         token = tokens[end]
         if token == "}":
-            return end + braced if "\\" + letters in FUNCTIONS else 0
-        if len(token) == 1 and token.isalpha():
-            letters += token
-        elif token not in INKLESS:
+            return end + braced if name in FUNCTIONS else 0
+        if not _is_letter(token):
             return 0
-    return 0
-
-
-def _group_end(tokens: Sequence[str], place: int) -> int:
-    """Behind the group that begins at `place`; 0 where none begins or none ends."""
-    depth = 0
-    for end in range(place, len(tokens)):
-        depth += (tokens[end] == "{") - (tokens[end] == "}")
-        if depth == 0:
-            return end + 1 if end > place else 0
+        name += token
+        end = inked[end + 1]
     return 0
 
 
@@ -149,10 +172,10 @@ def _without_switches(tokens: list[Placed]) -> list[Placed]:
     while place < len(tokens):
         position, token = tokens[place]
         end = place + 1
-        while end < len(tokens) and len(tokens[end][1]) == 1 and tokens[end][1].isalpha():
+        while token == CALLIGRAPHIC and end < len(tokens) and _is_letter(tokens[end][1]):
             end += 1
         ends = end == len(tokens) or tokens[end][1] == "}"
-        if token == CALLIGRAPHIC and end > place + 1 and ends:
+        if end > place + 1 and ends:
             result += [(position, r"\mathcal"), (position, "{"), *tokens[place + 1 : end]]
             result.append((position, "}"))
             place = end

@@ -7,13 +7,14 @@ symbol is one element with an `xml:id`: a leaf, or the fraction or the root whos
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from html.entities import html5
 from xml.etree.ElementTree import Element
 
 from .errors import InputError
 from .ink import MathNode
-from .latex_tables import LIMITS, MAX_DEPTH
+from .latex_tables import FUNCTIONS, LIMITS, MAX_DEPTH
 
 Tokens = list[tuple[str, str | None]]
 
@@ -58,10 +59,16 @@ def _token_table() -> dict[str, str]:
 
 _TOKENS = _token_table()
 _MARKS = frozenset("^~")  # accents, which LaTeX would take for a script and a space
+# What stands over or under a symbol as a part of it, beside the characters that are made for that.
+_ACCENTS = frozenset((*"^~-_.\u2013\u203e\u2190\u2194", r"\rightarrow", *"\u23b4\u23b5⏜⏝⏞⏟"))
+_ACCENT_CATEGORIES = ("Mn", "Sk", "Lm")
+# Function application, invisible times, separator and plus: structure, and no ink.
+_INVISIBLE = dict.fromkeys(range(0x2061, 0x2065))
 
 
 def read_mathml(element: Element) -> MathNode:
-    """The layout tree under a `math` element, whatever its namespace."""
+    """The layout tree under a `math` element, whatever its namespace; an element that says it
+    carries an accent is none that `latex_tokens` can read."""
     # Without recursion: nested rows can be as deep as the expression is long.
     opened: list[tuple[Element, list[MathNode]]] = [(element, [])]
     while True:
@@ -70,8 +77,9 @@ def read_mathml(element: Element) -> MathNode:
             opened.append((current[len(children)], []))
             continue
         opened.pop()
+        accented = "true" in (current.get("accent"), current.get("accentunder"))
         node = MathNode(
-            tag=current.tag.rpartition("}")[2],
+            tag=current.tag.rpartition("}")[2] + " accent" * accented,
             node=current.get(_XML_ID, current.get("id")),
             text=(current.text or "").strip() or None if not children else None,
             children=tuple(children),
@@ -95,8 +103,8 @@ def latex_tokens(tree: MathNode) -> Tokens:
         was annotated in several parts has their ids separated by spaces, as in XML's IDREFS.
 
     Raises:
-        InputError: an element that has no tokens in the convention (a table), that has not as
-            many children as it needs, or that is nested more than 64 deep.
+        InputError: an element that has no tokens in the convention (a table, an accent), that has
+            not as many children as it needs, or that is nested more than 64 deep.
 
     >>> x, n = MathNode("mi", "x_1", "x"), MathNode("mi", "n_1", "n")
     >>> latex_tokens(MathNode("msup", children=(x, n)))
@@ -185,6 +193,8 @@ def _scripted(node: MathNode, depth: int) -> Tokens:
         before += base
         _check_children(outer)
         main, *scripts_of = outer.children
+        if outer.tag not in ("msub", "msup", "msubsup"):
+            _check_scripts(outer, scripts_of)
         if outer.tag in _SUBSCRIPTED:
             subscripts += scripts_of[:1]
         if outer.tag in _SUPERSCRIPTED:
@@ -206,8 +216,24 @@ def _scripted(node: MathNode, depth: int) -> Tokens:
     return tokens + scripts
 
 
+def _check_scripts(node: MathNode, scripts: Iterable[MathNode]) -> None:
+    """Raise InputError where what stands over or under a symbol is an accent: which, a tree does
+    not tell (a bar over one letter is another command than over two)."""
+    for script in scripts:
+        texts = [item.text or "" for item in _unrolled((script,))]
+        if len(texts) != 1:
+            continue
+        mark = texts[0]
+        is_made_for_it = len(mark) == 1 and unicodedata.category(mark) in _ACCENT_CATEGORIES
+        if is_made_for_it or _ACCENTS & {mark, _TOKENS.get(mark)}:
+            raise InputError(
+                f"expected a script over or under a symbol, found {mark!r} in <{node.tag}> "
+                f"(id {node.node!r}), which may be an accent; annotate LaTeX as well"
+            )
+
+
 def _leaf(leaf: MathNode) -> Tokens:
-    text = leaf.text or ""
+    text = (leaf.text or "").translate(_INVISIBLE)
     # CROHME's ids are a label and a number, `\infty_2`. Where the label is a command and the text
     # is another thing, the text was damaged on its way (`8`, `?`, a byte that is not UTF-8).
     label = _TOKENS.get((leaf.node or "").rpartition("_")[0], "")
@@ -215,6 +241,8 @@ def _leaf(leaf: MathNode) -> Tokens:
         return [(label, leaf.node)]
     if text in _TOKENS:
         return [(_TOKENS[text], leaf.node)]
+    if leaf.tag in ("mi", "mo") and (function := "\\" + "".join(text.split())) in FUNCTIONS:
+        return [(function, leaf.node)]
     if text in _MARKS:
         raise InputError(
             f"expected a symbol that the evaluation convention has a token for, found {text!r} in "

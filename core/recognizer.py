@@ -367,7 +367,8 @@ def _checked_draft(draft: Sequence[str] | None) -> tuple[str, ...]:
         return ()
     if isinstance(draft, str) or not isinstance(draft, Sequence):
         raise InputError(
-            f"draft: expected a list of tokens, such as the `tokens` of a result, found {draft!r:.60}"
+            "draft: expected a list of tokens, such as the `tokens` of a result, found "
+            f"{draft!r:.60}"
         )
     for token in draft:
         if not isinstance(token, str):

@@ -58,7 +58,8 @@ recognizer = load()
 print(json.dumps({
     "modules": modules,
     "latex": [recognizer(path).latex for path in sys.argv[1:]],
-    "loaded": sorted(hidden & set(sys.modules)),
+    # one that is None is kept from being loaded
+    "loaded": sorted(each for each in hidden & set(sys.modules) if sys.modules[each]),
 }))
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ _FILE_COLUMNS = (
 )
 _CAPTION_COLUMNS = ("caption", "formula", "latex", "label", "normalized_label", "text", "truth")
 
+_JSON = re.compile(r'\s*(\[?\s*\{\s*("|$)|\[\s*$)')  # with a name in it: captions may begin so
+
 
 @dataclass(frozen=True)
 class CaptionTable:
@@ -41,6 +44,11 @@ class CaptionTable:
     ambiguous: frozenset[str] = frozenset()
     folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     elsewhere: frozenset[str] = frozenset()
+
+    @property
+    def named_folders(self) -> frozenset[str]:
+        """All folders that a row names."""
+        return frozenset(folder for place in self.folders.values() for folder in place[:-1])
 
     def text(self, identifier: str) -> str:
         """The caption of a sample.
@@ -116,8 +124,8 @@ def read_caption_table(
 
     The form is taken from its first row: with a tab in it (HME100K, CROHME) columns lie between
     tabs, else between commas, with quotes (im2latex as CSV). A row with the usual names of columns
-    is a header. Without one, the column whose cell is called as a file is the first of the two, or
-    simply the first column.
+    is a header. Without one there are two columns, unless one is named here; that whose cell is
+    called as a file is the first of the two, or simply the first column.
 
     Args:
         image_column, caption_column: which columns to take, by the name in the header or by
@@ -145,7 +153,7 @@ def read_caption_table(
     texts: dict[tuple[str, ...], str] = {}
     ambiguous: set[tuple[str, ...]] = set()
     # of a row that says nothing of its columns, nobody knows what a third one would be
-    most = len(first) if header or tabs or image_column or caption_column else 2
+    most = len(first) if header or image_column or caption_column else 2
     for number, row in rows[header:]:
         if len(row) <= max(image, caption) or not row[image].strip():
             raise DataError(
@@ -154,9 +162,11 @@ def read_caption_table(
             )
         if any(map(str.strip, row[most:])):
             expected = f"{most} cells" + (" as in the first row" if most == len(first) else "")
+            quotes = "put a caption with commas in quotes, or tabs between the cells"
             raise DataError(
-                f"{path}:{number}: expected {expected}, found {len(row)}; put a caption with "
-                "commas in quotes, or tabs between the cells, or name the columns in the first row"
+                f"{path}:{number}: expected {expected}, found {len(row)}; "
+                f"{'leave tabs out of captions' if tabs else quotes}, or name the columns, in the "
+                "first row (image, caption) or with --image-column and --caption-column"
             )
         place, text = place_of(row[image]), trimmed(row[caption])
         if texts.setdefault(place, text) != text:
@@ -177,12 +187,31 @@ def _unquoted(cell: str) -> str:
     return inside.replace('""', '"')
 
 
+def _check_separators(path: Path, first: str) -> None:
+    """Raise DataError for the forms that a first line shows to be others, and usual."""
+    if _JSON.match(first):
+        raise DataError(
+            f"{path}: expected lines of name, tab and caption, or a CSV, found JSON; write it as "
+            "one of these"
+        )
+    cells = [cell.strip().lower() for cell in first.split(";")]
+    names = [cell for cell in cells if cell in _FILE_COLUMNS or cell.endswith((*IMAGES, *INK))]
+    apart = "," not in first or any("," not in name for name in names)
+    if len(cells) > 1 and "\t" not in first and apart:
+        raise DataError(
+            f"{path}: expected tabs or commas between name and caption, found semicolons; save it "
+            "with tabs"
+        )
+
+
 def _rows(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
     """(line number, cells) of every row that is not blank; at least one, of two cells or more; and
     whether they lie between tabs."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            tabs = "\t" in next((line for line in file if line.strip()), "")
+            first = next((line for line in file if line.strip()), "")
+            _check_separators(path, first)
+            tabs = "\t" in first
             file.seek(0)
             # Between tabs a quote is a character of the caption as any other, unless it stands
             # around all of it, as spreadsheets have it.
@@ -202,7 +231,9 @@ def _rows(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
             "check the path"
         ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected text in UTF-8, found another thing ({error})") from error
+        raise DataError(
+            f"{path}: expected text in UTF-8, found another encoding ({error}); save it as UTF-8"
+        ) from error
     except csv.Error as error:
         raise DataError(
             f"{path}: expected cells whose quotes stand in pairs, found others ({error}); double a "

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Collection, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,22 @@ import click
 if TYPE_CHECKING:
     from .import_report import ImportReport
 
-_PATH = click.Path(path_type=Path)
+
+class _Named(click.Path):
+    """A path; an empty one, as of a variable that nobody set, is not the present folder."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str | bytes | os.PathLike[str]:
+        if value == "":
+            self.fail("expected a path, found an empty one; `.` is the present folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_PATH = _Named(path_type=Path)
 
 
 @click.group()
@@ -70,9 +88,9 @@ def import_(
     from .inkset import SUFFIX, fingerprint, save_inkset
     from .vocabulary_file import read_vocabulary
 
-    _check_output(output, SUFFIX)
-    if report is not None:
-        _check_folder(report)
+    _check_suffix(output, SUFFIX)
+    inputs = [*sources, *(path for path in (captions, vocabulary) if path)]
+    _check_outputs({"-o": output, "--report": report}, inputs)
     if unlabelled and captions:
         raise DataError("expected --captions or --unlabelled, found both; leave one of them out")
     if captions is None and (image_column or caption_column):
@@ -94,19 +112,39 @@ def import_(
     click.echo(f"{output}: {output.stat().st_size:,} bytes, fingerprint {fingerprint(expressions)}")
 
 
-def _check_output(path: Path, suffix: str) -> None:
+def _check_suffix(output: Path, suffix: str) -> None:
     from ..core.errors import DataError
 
-    if path.suffix != suffix:
-        raise DataError(f"-o: expected a name that ends in {suffix}, found {path.name!r}")
-    _check_folder(path)
+    if output.suffix != suffix:
+        raise DataError(f"-o: expected a name that ends in {suffix}, found {output.name!r}")
 
 
-def _check_folder(path: Path) -> None:
+def _check_outputs(outputs: Mapping[str, Path | None], inputs: Collection[Path]) -> None:
+    """Refuse, before anything is read, files that could not be written, and those that would take
+    the place of what they are made from, or of one another."""
     from ..core.errors import DataError
+    from ..core.replacement import check_writable
 
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: expected an existing folder, found none at {path.parent}")
+    written = [(option, path) for option, path in outputs.items() if path is not None]
+    for option, path in written:
+        check_writable(path, option)
+        if any(_is_same(path, source) for source in inputs):
+            raise DataError(
+                f"{option}: expected another file than those that are read, found {path}, which "
+                "would be replaced; name another"
+            )
+    for (option, path), (other_option, other) in combinations(written, 2):
+        if _is_same(path, other):
+            raise DataError(
+                f"{option} and {other_option}: expected two files, found {path} for both; name "
+                "another"
+            )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return path.resolve() == other.resolve()
 
 
 def _write_report(path: Path, report: ImportReport) -> None:
@@ -114,7 +152,8 @@ def _write_report(path: Path, report: ImportReport) -> None:
 
     text = json.dumps(report.to_dict(), indent=1, ensure_ascii=False)
     with replacing(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+        # annotated LaTeX may hold what UTF-8 cannot
+        partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 @data.command()
@@ -140,6 +179,7 @@ def inspect(
     from .inkset import load_inkset
     from .inspection import inspect_expressions
 
+    _check_outputs({"--sheet": sheet}, [source, *([training] if training else [])])
     expressions = load_inkset(source)
     known = load_inkset(training) if training else None
     result = inspect_expressions(expressions, known)
@@ -196,9 +236,8 @@ def synthesize(
     from .synthesis.captions import Writing
     from .synthesis.synthesizer import Synthesizer
 
-    _check_output(output, SUFFIX)
-    if sheet is not None:
-        _check_folder(sheet)
+    _check_suffix(output, SUFFIX)
+    _check_outputs({"-o": output, "--sheet": sheet}, sources)
     known = [each for source in sources for each in load_inkset(source)]
     if not known:
         raise DataError("expected ink sets with formulas, found none in them; import some")
@@ -238,6 +277,7 @@ def vocabulary(sources: tuple[Path, ...], output: Path) -> None:
     from .inkset import load_inkset
     from .vocabulary_file import write_vocabulary
 
+    _check_outputs({"-o": output}, sources)
     captions = [each.caption for source in sources for each in load_inkset(source)]
     labelled = sum(map(bool, captions))
     if not labelled:

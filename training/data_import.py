@@ -10,11 +10,11 @@ from ..core.errors import DataError
 from ..core.progress import Progress
 from .captions import not_written
 from .image_import import image_expression
-from .import_report import ImportReport, Skip
+from .import_report import ImportReport, Skip, check_text
 from .import_settings import ImportSettings
 from .ink_import import ink_expression
 from .inkset import Expression
-from .source_files import IMAGES, INK, STROKES, files, identifier_of, names
+from .source_files import IMAGES, INK, STROKES, identifier_of, names, readers, told_apart
 
 
 def import_data(
@@ -39,23 +39,26 @@ def import_data(
     kinds = [(path, _kind(path)) for path in paths]
     report.images_left = sum(len(names(path, IMAGES)) for path, kind in kinds if kind != IMAGES)
     report.strokes_left = sum(len(names(path, STROKES)) for path, kind in kinds if kind == IMAGES)
-    found = [name for path, kind in kinds for name in names(path, kind)]
-    told = {name: identifier_of(name) for name in found}
+    found = [(path, name) for path, kind in kinds for name in names(path, kind)]
+    told = {file: identifier_of(file[1]) for file in found}
     if settings.captions is not None:
-        told, captions, report.without_file = settings.captions.of_files(found)
+        apart = told_apart(found, settings.captions.named_folders)
+        identifiers, captions, report.without_file = settings.captions.of_files(apart.values())
+        told = {file: identifiers[name] for file, name in apart.items()}
         settings = replace(settings, captions=captions)
     with Progress(len(found), "files read") as progress:
         for path, kind in kinds:
             if kind == IMAGES:
                 _check_images(path, settings)
             build = image_expression if kind == IMAGES else ink_expression
-            for name, data in files(path, kind):
+            for name, contents in readers(path, kind):
                 progress.advance()
-                identifier = told[name]
+                identifier = told[path, name]
                 try:
                     if identifier in expressions:
                         raise Skip("an expression of this name was imported already")
-                    expressions[identifier] = build(identifier, name, data, settings, report)
+                    check_text(identifier, "the name of the file")
+                    expressions[identifier] = build(identifier, name, contents(), settings, report)
                 except Skip as why:
                     report.skip(name, why)
     report.imported = len(expressions)

@@ -23,6 +23,22 @@ class Skip(DataError):  # noqa: N818 - reads as what it says
         self.detail = detail
 
 
+def printable(text: str) -> str:
+    r"""The text, with what UTF-8 cannot hold as an escape: the name of a file may be of any bytes,
+    and JSON may name half of a pair that stands for one character.
+
+    >>> printable("caf\udce9 é")
+    'caf\\udce9 é'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def check_text(text: str, what: str) -> None:
+    """Raise Skip for what a file in UTF-8 cannot hold."""
+    if printable(text) != text:
+        raise Skip(f"{what} is no text in UTF-8", printable(text))
+
+
 class Skipped(NamedTuple):
     """A file that was not taken, and why."""
 
@@ -47,7 +63,9 @@ class ImportReport:
         not_written: expressions whose captions no search writes that keeps to the grammar.
         respelt: captions that were not in the evaluation convention and now are.
         splits: how many files named which split of their data set.
-        agreeing, compared: captions made from the tree that equal the caption given for them.
+        from_tree: captions taken from the layout tree.
+        agreeing, compared: captions made from the tree that equal the caption given for them, or
+            else the annotated LaTeX.
         tokens_with_ink, inked_tokens: of the tokens that ink can be known for, how many have it.
         disagreements: (identifier, caption given, caption from the tree), the first hundred.
     """
@@ -60,6 +78,7 @@ class ImportReport:
     not_written: list[str] = field(default_factory=list)
     respelt: int = 0
     splits: Counter[str] = field(default_factory=Counter)
+    from_tree: int = 0
     agreeing: int = 0
     compared: int = 0
     tokens_with_ink: int = 0
@@ -68,7 +87,7 @@ class ImportReport:
 
     def skip(self, name: str, why: Skip) -> None:
         """Note that the file `name` is not taken."""
-        self.skipped.append(Skipped(name, why.reason, why.detail))
+        self.skipped.append(Skipped(printable(name), why.reason, printable(why.detail)))
 
     def count_caption(self, text: str, caption: Sequence[str]) -> None:
         """Note whether a caption was spelt otherwise than in the convention."""
@@ -115,8 +134,11 @@ class ImportReport:
                 f"ink known for {self.tokens_with_ink} of {self.inked_tokens} symbol tokens"
             )
         if self.compared:
+            given = "annotated captions" if self.from_tree else "captions"
+            taken = ", which were taken" if self.from_tree else ""
             lines.append(
-                f"{self.agreeing} of {self.compared} captions equal those made from the layout tree"
+                f"{self.agreeing} of {self.compared} {given} equal those made from the layout tree"
+                f"{taken}"
             )
         return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from ..core.ink_file import read_ink
 from ..core.latex_tables import PLACING
 from ..core.mathml import latex_tokens
 from .captions import caption_tokens
-from .import_report import ImportReport, Skip
+from .import_report import ImportReport, Skip, check_text
 from .import_settings import ImportSettings
 from .inkset import Expression
 
@@ -36,6 +36,7 @@ def ink_expression(
     ink = _read(name, data)
     if settings.splits and ink.split not in settings.splits:
         raise Skip("it is of another split", ink.split)
+    check_text(ink.writer, "the name of the writer")
     caption: tuple[str, ...] = ()
     strokes: tuple[tuple[int, ...], ...] = ()
     if settings.labelled:
@@ -76,11 +77,17 @@ def _caption(
     given = settings.captions is not None
     text = settings.captions.text(identifier) if settings.captions else made or ink.truth
     if text is None:
-        raise Skip("there is neither a layout tree nor annotated LaTeX")
+        raise Skip(
+            "there is neither a layout tree nor annotated LaTeX",
+            'expected an annotation of type "truth" in InkML, or "latex" in JSON',
+        )
     caption = caption_tokens(text, settings.vocabulary)
     report.count_caption(text, caption)
     if given and made:
         report.compare(identifier, " ".join(caption), made)
+    elif made and (annotated := _readable(ink.truth)):
+        report.compare(identifier, " ".join(annotated), " ".join(caption))
+    report.from_tree += bool(made and not given)
     known = {symbol.node: symbol.strokes for symbol in ink.symbols if symbol.node}
     # a token annotated in parts, three dots for `\cdots`, names them all, between spaces
     made_of = [
@@ -91,6 +98,14 @@ def _caption(
     report.inked_tokens += sum(token not in PLACING for token in caption)
     report.tokens_with_ink += sum(map(bool, strokes))
     return caption, strokes
+
+
+def _readable(truth: str | None) -> tuple[str, ...]:
+    """Annotated LaTeX in the convention; nothing where there is none that could be said so."""
+    try:
+        return caption_tokens(truth or "")
+    except Skip:
+        return ()
 
 
 def _tree_tokens(ink: Ink, captioned: bool) -> list[tuple[str, str | None]]:

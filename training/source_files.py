@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import lzma
+import os
 import unicodedata
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ..core.errors import DataError
+from ..core.preparation import MAX_BYTES
+from .import_report import Skip
 
 INK = (".inkml",)
 STROKES = (".json",)
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _ZIP = b"PK\x03\x04"
+_ENCRYPTED = 1  # of a zip's flags
 
 
 def place_of(name: str) -> tuple[str, ...]:
@@ -54,6 +59,46 @@ def identifiers(places: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], st
     return {place: place[-1] if count[place[-1]] == 1 else "/".join(place) for place in places}
 
 
+def told_apart(
+    found: Collection[tuple[Path, str]], named: Collection[str]
+) -> dict[tuple[Path, str], str]:
+    """The name of every file, by its source and its name there: with the folder that the source is
+    in front, where several sources have one so called or no other folder is known.
+
+    Args:
+        found: (source, name) of every file.
+        named: the folders that are spoken of: others stand in front of no name.
+
+    >>> files = [(Path("own/anna"), "1.png"), (Path("own/ben.zip"), "1.png")]
+    >>> list(told_apart(files, ("anna", "ben")).values())
+    ['anna/1.png', 'ben/1.png']
+    """
+    folders = {path: _folder(path) for path, _ in found}
+    depth = 1  # of folders, as many as it takes to tell the sources apart
+    while len({parts[-depth:] for parts in folders.values()}) < len(set(folders.values())):
+        depth += 1
+    sources = defaultdict(set)
+    for path, name in found:
+        sources[place_of(name)].add(folders[path])
+    told = {}
+    for path, name in found:
+        folder, place = folders[path][-depth:], place_of(name)
+        unclear = len(sources[place]) > 1 or len(place) == 1
+        front = folder if unclear and set(folder) <= set(named) else ()
+        told[path, name] = "/".join((*front, name))
+    return told
+
+
+def _folder(path: Path) -> tuple[str, ...]:
+    """The folder that a source is: itself, a zip as if it were unpacked, that of a file."""
+    path = Path(os.path.abspath(path))  # not resolved: a link may be what it is called by
+    if path.suffix.lower() == ".zip":
+        path = path.with_suffix("")
+    elif path.is_file():
+        path = path.parent
+    return Path(unicodedata.normalize("NFC", str(path))).parts
+
+
 def names(path: Path, suffixes: tuple[str, ...]) -> list[str]:
     """The names of the files at `path` that end in one of `suffixes`, whatever their case, sorted.
 
@@ -69,7 +114,7 @@ def names(path: Path, suffixes: tuple[str, ...]) -> list[str]:
         try:
             with zipfile.ZipFile(path) as archive:
                 found = archive.namelist()
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: a damaged zip ({error}); fetch the archive again") from error
     elif path.exists():
         if _begins_as_zip(path):
@@ -97,7 +142,23 @@ def files(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     """(name, contents) of the files that `names` finds.
 
     Raises:
-        DataError: there are none, or one cannot be read or unpacked.
+        DataError: there are none, or one is too large or cannot be read or unpacked.
+    """
+    for name, contents in readers(path, suffixes):
+        try:
+            data = contents()
+        except Skip as why:
+            raise DataError(f"{path}: {name}: {why}") from why
+        yield name, data
+
+
+def readers(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """(name, what reads its contents) of the files that `names` finds; each is to be read before
+    the next is asked for.
+
+    Raises:
+        DataError: there are none; on reading, one cannot be read or unpacked.
+        Skip: on reading, the file is larger than `preparation.MAX_BYTES`.
     """
     found = names(path, suffixes)
     if not found:
@@ -108,17 +169,41 @@ def files(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     if path.is_file() and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for name in found:
-                try:
-                    data = archive.read(name)
-                except (*_DAMAGE, EOFError, RuntimeError, OSError) as error:
-                    raise DataError(
-                        f"{path}: {name} cannot be unpacked ({error}); fetch the archive again"
-                    ) from error
-                yield name, data
+                yield name, partial(_unpacked, path, archive, name)
         return
     for name in found:
-        try:
-            data = (path / name if path.is_dir() else path).read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: {name} cannot be read ({error.strerror})") from error
-        yield name, data
+        yield name, partial(_loose, path, name)
+
+
+def _unpacked(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    member = archive.getinfo(name)
+    if member.flag_bits & _ENCRYPTED:
+        raise DataError(
+            f"{path}: expected a zip without a password, found {name} encrypted; unpack it, and "
+            "import the folder"
+        )
+    _check_size(member.file_size)
+    try:
+        with archive.open(member) as file:
+            data = file.read(MAX_BYTES + 1)
+    except (*_DAMAGE, EOFError, RuntimeError, OSError) as error:
+        raise DataError(
+            f"{path}: {name} cannot be unpacked ({error}); fetch the archive again"
+        ) from error
+    _check_size(len(data))  # it may be longer than it says
+    return data
+
+
+def _loose(path: Path, name: str) -> bytes:
+    try:
+        with (path / name if path.is_dir() else path).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"{path}: {name} cannot be read ({error.strerror})") from error
+    _check_size(len(data))
+    return data
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise Skip("the file is too large", f"expected at most {MAX_BYTES:,} bytes, found more")

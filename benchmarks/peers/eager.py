@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.errors import DataError
 from ...core.manifest import Preprocessing
 from ...core.rendering import CANONICAL, Rendering
 from ...core.vocabulary import Vocabulary
@@ -67,7 +68,12 @@ class EagerPeer:
 
     def load(self) -> Reader:
         """Build the network; torch is given its threads anew at every reading, since all who take
-        part share it."""
+        part share it.
+
+        Raises:
+            CheckpointError: there is no checkpoint, or it is damaged.
+            DataError: it is of another recipe.
+        """
         import torch
 
         network, vocabulary, rendering = self._network()
@@ -92,6 +98,11 @@ class EagerPeer:
         if self.weights is not None:
             checkpoint = Checkpoint.load(self.weights)
             recipe = checkpoint.recipe
+            if recipe.name != self.recipe:
+                raise DataError(
+                    f"{self.weights}: expected a checkpoint of {self.recipe}, found one of "
+                    f"{recipe.name}; say --peer {recipe.name},from={self.weights}, or give another"
+                )
             return checkpoint.trained_network(), checkpoint.vocabulary, recipe.rendering
         network, rendering = untrained(self.recipe, self.vocabulary)
         return network, self.vocabulary, rendering
@@ -134,7 +145,7 @@ class PrefixModel:
         self.vocabulary_size = network.vocabulary_size
 
     def encode(self, images: NDArray[np.float32]) -> list[Any]:
-        """images [b, 1, h, w] -> memories, one an image"""
+        """images [b, channels, h, w] -> memories, one an image"""
         import torch
 
         with torch.inference_mode():
@@ -181,7 +192,7 @@ class RecurrentModel:
         self.vocabulary_size = network.decoder.classifier.out_features
 
     def encode(self, images: NDArray[np.float32]) -> list[Any]:
-        """images [b, 1, h, w] -> features and hidden state, one an image"""
+        """images [b, channels, h, w] -> features and hidden state, one an image"""
         import torch
 
         decoder = self._network.decoder

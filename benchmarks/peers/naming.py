@@ -11,12 +11,18 @@ from ...core.errors import DataError
 from ..profiler.contender import Configuration, Contender, Reader
 from .eager import COMER, EagerPeer
 from .onnx_pair import OnnxPair
-from .packages import PACKAGES, PackagePeer
+from .packages import PackagePeer
 
 RECIPES = ("edge", "coverage", "abm", "mask_and_match")
 """Of `training/recipes.py`, which needs torch."""
 PAIR = "pair"
-_KEYS = ("from", "beam", "threads", "precision", "name")
+_KEYS = {
+    **dict.fromkeys((*RECIPES, COMER), ("from", "beam", "threads", "name")),
+    PAIR: ("from", "beam", "threads", "precision", "name"),
+    "rapid_latex_ocr": ("from", "threads", "name"),
+    "pix2tex": ("threads", "name"),
+}
+"""The settings of every peer; the search of a package, and the weights of pix2tex, are its own."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +79,21 @@ def peer_of(text: str, bundle: Bundle, random_weights: bool) -> Contender:
         DataError: there is no such peer or setting, or its weights are missing.
     """
     name, *settings = (part.strip() for part in text.split(","))
-    values = {}
+    if name not in _KEYS:
+        raise DataError(f"--peer {text}: expected one of {', '.join(_KEYS)}, found {name!r}")
+    values: dict[str, str] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if key not in _KEYS or not equals or not value:
+        if key not in _KEYS[name] or not equals or not value:
+            known = ", ".join(_KEYS[name])
             raise DataError(
-                f"--peer {text}: expected settings out of {', '.join(_KEYS)}, as in beam=10, found "
-                f"{setting!r}"
+                f"--peer {text}: expected settings out of {known}, as in name=other, found "
+                f"{setting!r}; leave it out"
+            )
+        if key in values:
+            raise DataError(
+                f"--peer {text}: expected {key} once, found {key}={values[key]} and {setting}; "
+                "keep one of them, or give --peer twice"
             )
         values[key] = value
     if values.get("name") == "inktex":
@@ -121,7 +135,4 @@ def _unnamed(
         precision = values.get("precision", "fp32")
         trained = not random_weights
         return OnnxPair(weights, vocabulary, preprocessing, precision, trained, beams, threads)
-    if name in PACKAGES:
-        return PackagePeer(name, weights, threads)
-    known = ", ".join((*RECIPES, COMER, PAIR, *PACKAGES))
-    raise DataError(f"--peer {text}: expected one of {known}, found {name!r}")
+    return PackagePeer(name, weights, threads)

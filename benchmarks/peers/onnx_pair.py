@@ -3,16 +3,18 @@ CoMER models do."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import BundleError
+from ...core.errors import BundleError, InputError, VocabularyError
 from ...core.manifest import Preprocessing
+from ...core.rendering import CANONICAL, Rendering
 from ...core.vocabulary import SPECIAL_TOKENS, Vocabulary
 from ..profiler.contender import Configuration, Reader
 from .step_reading import StepReader, seen_at
@@ -20,6 +22,10 @@ from .step_reading import StepReader, seen_at
 ENCODER, DECODER, VOCABULARY = "encoder.onnx", "decoder.onnx", "vocabulary.txt"
 LONGEST = "inktex.max_length"
 """The decoder's metadata that tells how many steps it can make; 160 where it has none."""
+RENDERING = "inktex.rendering"
+"""Likewise how large it sees a formula, `Rendering` as JSON; `CANONICAL` where it has none."""
+BRIEF = "inktex.brief"
+"""Likewise whether it writes as a brief vocabulary does, "true"; it does not where it has none."""
 _USUAL = 160
 
 
@@ -28,10 +34,11 @@ class OnnxPair:
     """A folder with `encoder.onnx`, `decoder.onnx` and, where the tokens are not the bundle's,
     `vocabulary.txt`: a token a line, with or without `<pad>`, `<sos>` and `<eos>` in front.
 
-    The encoder takes images, float [1, 1, h, w], ink 1 on 0, and maybe a mask of paper that was
-    added, which there is none of. The decoder takes tokens, integers [beams, steps], and what the
-    encoder gives, found by name, else in its order; and gives logits or log-probabilities, of the
-    last step or of all.
+    The encoder takes images, float [1, channels, h, w], ink 1 on 0, and maybe a mask of paper that
+    was added, which there is none of. The decoder takes tokens, integers [beams, steps], and what
+    the encoder gives, found by name, else in its order; and gives logits or log-probabilities, of
+    the last step or of all. Its metadata may tell how a formula is to be drawn; canonical bitmaps,
+    as of published systems, where it does not.
 
     Attributes:
         precision: to read; what is in the graphs is not looked at.
@@ -49,25 +56,26 @@ class OnnxPair:
     @property
     def configuration(self) -> Configuration:
         """Named after the folder."""
-        system = f"{self.folder.name} (prefix re-fed)"
+        system = f"{self.folder.resolve().name} (prefix re-fed)"
         return Configuration(system, "onnxruntime", self.precision, self.threads, self.beams)
 
     def load(self) -> Reader:
         """Both sessions.
 
         Raises:
-            BundleError: a file is missing, or a graph takes what this does not know to give.
+            BundleError: a file is missing or damaged, or a graph takes what this does not know to
+                give.
         """
-        vocabulary = self.vocabulary
-        if (self.folder / VOCABULARY).is_file():
-            lines = (self.folder / VOCABULARY).read_text(encoding="utf-8").split()
-            own = [line for line in lines if line not in SPECIAL_TOKENS]
-            vocabulary = Vocabulary((*SPECIAL_TOKENS, *own))
+        file = self.folder / VOCABULARY
+        own = _vocabulary(file) if file.is_file() else None
+        vocabulary = own or self.vocabulary
         model = PairModel(self.folder, len(vocabulary), self.threads)
+        if own is not None:
+            vocabulary = replace(own, brief=model.brief)
         return StepReader(
             model,
             vocabulary,
-            seen_at(self.preprocessing),
+            seen_at(self.preprocessing, model.rendering),
             beams=self.beams,
             max_length=model.max_length,
             forced=not self.trained,
@@ -80,6 +88,11 @@ class PairModel:
 
     Attributes:
         max_length: steps that can be made.
+        rendering: how large it sees a formula.
+        brief: whether it spares braces.
+
+    Raises:
+        BundleError: a graph is missing, or none that this knows to run.
     """
 
     def __init__(self, folder: Path, vocabulary_size: int, threads: int) -> None:
@@ -103,10 +116,19 @@ class PairModel:
         )
         self._images, *self._masks = self._encoder.get_inputs()
         told = self._decoder.get_modelmeta().custom_metadata_map
-        self.max_length = int(told.get(LONGEST, _USUAL))
+        self.brief = told.get(BRIEF) == "true"
+        try:
+            self.max_length = int(told.get(LONGEST, _USUAL))
+            seen = json.loads(told[RENDERING]) if RENDERING in told else {}
+            self.rendering: Rendering = replace(CANONICAL, **seen)
+        except (InputError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"{folder / DECODER}: expected metadata as `inktex bench pair` writes it, found "
+                f"other ({error}); write the pair again"
+            ) from error
 
     def encode(self, images: NDArray[np.float32]) -> list[dict[str, NDArray[Any]]]:
-        """images [1, 1, h, w] -> what the encoder gives, by name"""
+        """images [1, channels, h, w] -> what the encoder gives, by name"""
         shape = (len(images), *images.shape[2:])
         masks = {
             each.name: np.zeros(shape, bool if "bool" in each.type else np.float32)
@@ -143,6 +165,18 @@ class PairModel:
     def reorder(self, state: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows of the prefix."""
         return state[order]
+
+
+def _vocabulary(path: Path) -> Vocabulary:
+    try:
+        tokens = path.read_text(encoding="utf-8-sig").split()
+        own = [token for token in tokens if token not in SPECIAL_TOKENS]
+        return Vocabulary((*SPECIAL_TOKENS, *own))
+    except (OSError, UnicodeDecodeError, VocabularyError) as error:
+        raise BundleError(
+            f"{path}: expected a token a line, each once, in UTF-8, found other ({error}); mend "
+            "it, or write the pair again with `inktex bench pair`"
+        ) from error
 
 
 def _session(path: Path, threads: int) -> Any:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.errors import DataError
 from ...core.interface import GraphSpec, TensorSpec
+from ...core.rendering import Rendering
 from ...core.replacement import replacing
 from ...core.vocabulary import Vocabulary
-from .onnx_pair import DECODER, ENCODER, LONGEST, VOCABULARY
+from .onnx_pair import BRIEF, DECODER, ENCODER, LONGEST, RENDERING, VOCABULARY
 
 if TYPE_CHECKING:
     from ...training.prefix_network import PrefixNetwork
     from ...training.recognizer import Recognizer
 
 
-def pair_graphs(network: Recognizer | PrefixNetwork, vocabulary: Vocabulary) -> dict[str, bytes]:
+def pair_graphs(
+    network: Recognizer | PrefixNetwork, vocabulary: Vocabulary, rendering: Rendering
+) -> dict[str, bytes]:
     """The two graphs, in float32, by the names of their files.
+
+    Args:
+        rendering: how large the network sees a formula, which the pair tells its reader.
 
     Raises:
         DataError: the network is no transformer.
@@ -52,11 +59,11 @@ def pair_graphs(network: Recognizer | PrefixNetwork, vocabulary: Vocabulary) -> 
         def forward(self, tokens: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
             return (self.network.read(tokens, *memory)[:, -1],)
 
-    images = TensorSpec("images", "float32", (1, 1, "height", "width"))
+    images = TensorSpec("images", "float32", (1, rendering.channels, "height", "width"))
     tokens = TensorSpec("tokens", "int64", ("beams", "steps"))
     logits = TensorSpec("logits", "float32", ("beams", len(vocabulary)))
     tiled = tuple(replace(each, shape=("beams", *each.shape[1:])) for each in whole.memory)
-    image = torch.rand(1, 1, 48, 80)
+    image = torch.rand(1, rendering.channels, 48, 80)
     with torch.inference_mode():
         memory = [each.expand(3, *each.shape[1:]).clone() for each in whole.encode(image)]
     examples = {"images": image, "tokens": torch.ones(3, 7, dtype=torch.int64)}
@@ -65,7 +72,13 @@ def pair_graphs(network: Recognizer | PrefixNetwork, vocabulary: Vocabulary) -> 
         ENCODER: to_onnx(Encoder(), examples, GraphSpec((images,), whole.memory)),
         DECODER: to_onnx(Decoder(), examples, GraphSpec((tokens, *tiled), (logits,))),
     }
-    graphs[DECODER].metadata_props.add(key=LONGEST, value=str(whole.max_length))
+    told = {
+        LONGEST: whole.max_length,
+        RENDERING: asdict(rendering),
+        BRIEF: vocabulary.brief,
+    }
+    for key, value in told.items():
+        graphs[DECODER].metadata_props.add(key=key, value=json.dumps(value))
     return {name: graph.SerializeToString() for name, graph in graphs.items()}
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ...core.errors import DataError
 from ...core.manifest import Preprocessing
-from ...core.preparation import PREPROCESSING, prepare_image, rendering_of
-from ...core.rendering import CANONICAL, Rendering
+from ...core.preparation import PREPROCESSING, WITH_TRAIL, prepare_image, rendering_of
+from ...core.rendering import Rendering
 from ...core.search import beam_search, greedy
 from ...core.step_model import StepModel
 from ...core.vocabulary import Vocabulary
@@ -21,9 +21,8 @@ from ..profiler.contender import Reading
 from ..profiler.stages import ClockedModel, parsed
 
 
-def seen_at(preprocessing: Preprocessing, rendering: Rendering = CANONICAL) -> Preprocessing:
-    """The same at another scale, the drawing alone; published systems see the canonical bitmaps of
-    CROHME."""
+def seen_at(preprocessing: Preprocessing, rendering: Rendering) -> Preprocessing:
+    """The same at another scale, with the trail of the pen or without."""
     own = rendering_of(preprocessing).symbol_px
     most = preprocessing.parameters["max_pixels"]
     assert isinstance(most, int)
@@ -34,7 +33,8 @@ def seen_at(preprocessing: Preprocessing, rendering: Rendering = CANONICAL) -> P
         "max_pixels": round(most * larger),
     }
     parameters = {**preprocessing.parameters, **changed}
-    return replace(preprocessing, name=PREPROCESSING, parameters=parameters)
+    name = WITH_TRAIL if rendering.trail else PREPROCESSING
+    return replace(preprocessing, name=name, parameters=parameters)
 
 
 @dataclass
@@ -133,11 +133,9 @@ class StepReader:
         image = prepare_image(source, self._preprocessing, formula.name)
         prepared = perf_counter()
         [memory] = model.encode(image)
-        encoded = perf_counter()
         numbers = self._written(memory)
         tokens = tuple(self._vocabulary.decode(numbers))
         ended = perf_counter()
-        graphs_ms = model.encoder_graph.ms + model.step_graph.ms
         return Reading(
             1e3 * (ended - began),
             tokens,
@@ -145,10 +143,8 @@ class StepReader:
             {
                 "read": 1e3 * (read - began),
                 "prepare": 1e3 * (prepared - read),
-                "encode": model.encoder_graph.ms,
-                "step": model.step_graph.ms,
-                "adapter": model.encodes.ms + model.steps.ms - graphs_ms,
-                "search": 1e3 * (ended - encoded) - model.steps.ms,
+                **model.stages_ms,
+                "search": 1e3 * (ended - prepared) - model.calls_ms,
             },
         )
 

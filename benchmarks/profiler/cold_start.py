@@ -49,31 +49,40 @@ def measure_cold_starts(
     configurations: Sequence[Configuration],
     formulas: Sequence[Formula],
     processes: int,
-) -> list[ColdStart]:
-    """Start processes one after the other, the configurations taking turns.
+) -> tuple[list[ColdStart], bool]:
+    """Start processes one after the other, the configurations taking turns. Ctrl-C ends that; the
+    processes that had ended are kept.
+
+    Returns:
+        What was found, and whether it was stopped.
 
     Raises:
         InktexError: a process failed.
     """
     found: list[list[Memory]] = [[] for _ in configurations]
+    interrupted = False
     with tempfile.TemporaryDirectory(prefix="inktex-") as place:
         folder = Path(place)
         write_files(formulas, folder, kind="inkml" if is_ink(formulas) else "png")
-        with Progress(processes * len(configurations), "cold starts") as progress:
-            for _ in range(processes):
-                for own, each in zip(found, configurations, strict=True):
-                    own.append(
-                        probe(
-                            bundle,
-                            each.runtime,
-                            each.precision,
-                            each.beams,
-                            folder,
-                            threads=each.threads,
+        try:
+            with Progress(processes * len(configurations), "cold starts") as progress:
+                for _ in range(processes):
+                    for own, each in zip(found, configurations, strict=True):
+                        own.append(
+                            probe(
+                                bundle,
+                                each.runtime,
+                                each.precision,
+                                each.beams,
+                                folder,
+                                threads=each.threads,
+                            )
                         )
-                    )
-                    progress.advance()
-    return [_summary(each.label, own) for each, own in zip(configurations, found, strict=True)]
+                        progress.advance()
+        except KeyboardInterrupt:
+            interrupted = True
+    both = zip(configurations, found, strict=True)
+    return [_summary(each.label, own) for each, own in both if own], interrupted
 
 
 def _summary(label: str, processes: Sequence[Memory]) -> ColdStart:

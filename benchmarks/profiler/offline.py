@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,14 @@ class Batch:
     image_ms: float
 
 
+class _Round(NamedTuple):
+    """Formulas that were read, and what that took."""
+
+    formulas: int
+    seconds: float
+    joules: dict[str, float]
+
+
 @dataclass
 class _Work:
     """What is told of one configuration with a number of workers."""
@@ -77,9 +85,7 @@ class _Work:
     contender: BundleContender
     workers: int
     read: Callable[[Formula], object]
-    counts: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    joules: list[dict[str, float]] = field(default_factory=list)
+    rounds: list[_Round] = field(default_factory=list)
 
     def run(self, formulas: Sequence[Formula], at_least_s: float, watch: Watch) -> None:
         """Read all formulas, again and again, so long at least."""
@@ -98,33 +104,28 @@ class _Work:
                 count += len(formulas)
             for each in pending:
                 each.result()
-        self.seconds.append(perf_counter() - began)
-        after = watch.joules()
-        self.counts.append(count)
-        self.joules.append(_spent(before, after))
+        seconds = perf_counter() - began
+        self.rounds.append(_Round(count, seconds, _spent(before, watch.joules())))
 
     def summary(self) -> Throughput:
-        rates = [count / s for count, s in zip(self.counts, self.seconds, strict=True)]
-        total = sum(self.counts)
-        names = [name for name in self.joules[0] if all(name in each for each in self.joules)]
-        spent = {name: sum(each[name] for each in self.joules) for name in names}
+        rounds = self.rounds
+        total = sum(each.formulas for each in rounds)
+        seconds = sum(each.seconds for each in rounds)
+        names = [name for name in rounds[0].joules if all(name in each.joules for each in rounds)]
+        spent = {name: sum(each.joules[name] for each in rounds) for name in names}
         return Throughput(
             self.contender.configuration.label,
             self.workers,
             total,
-            of_repeats(rates, total / sum(self.seconds)),
+            of_repeats([each.formulas / each.seconds for each in rounds], total / seconds),
             {
                 name: of_repeats(
-                    [
-                        each[name] / count
-                        for each, count in zip(self.joules, self.counts, strict=True)
-                    ],
-                    spent[name] / total,
+                    [each.joules[name] / each.formulas for each in rounds], spent[name] / total
                 )
                 for name in names
-                if all(each[name] > 0 for each in self.joules)
+                if all(each.joules[name] > 0 for each in rounds)
             },
-            {name: joules / sum(self.seconds) for name, joules in spent.items()},
+            {name: joules / seconds for name, joules in spent.items()},
         )
 
 
@@ -151,13 +152,17 @@ def measure_offline(
     seconds: float,
     repeats: int,
     watch: Watch,
-) -> list[Throughput]:
-    """Keep every configuration at work, `seconds` in all repeats together.
+) -> tuple[list[Throughput], bool]:
+    """Keep every configuration at work, `seconds` in all repeats together. Ctrl-C ends that; the
+    rounds that were finished are kept.
 
     Args:
         processors: that this process may use: with one thread each, as many formulas are read at
             the same time, too.
         formulas: that all of them can read.
+
+    Returns:
+        What was found, and whether it was stopped.
     """
     work = []
     for contender in contenders:
@@ -165,13 +170,17 @@ def measure_offline(
         recognizer = load(contender.bundle, own.runtime, own.precision, own.threads)
         for workers in dict.fromkeys((1, processors if own.threads == 1 else 1)):
             work.append(_Work(contender, workers, _reader(recognizer, contender)))
-    with Progress(repeats * len(work), "offline") as progress:
-        for turn in range(repeats):
-            first = turn % len(work)
-            for each in work[first:] + work[:first]:
-                each.run(formulas, seconds / repeats, watch)
-                progress.advance()
-    return [each.summary() for each in work]
+    interrupted = False
+    try:
+        with Progress(repeats * len(work), "offline") as progress:
+            for turn in range(repeats):
+                first = turn % len(work)
+                for each in work[first:] + work[:first]:
+                    each.run(formulas, seconds / repeats, watch)
+                    progress.advance()
+    except KeyboardInterrupt:
+        interrupted = True
+    return [each.summary() for each in work if each.rounds], interrupted
 
 
 def measure_batches(

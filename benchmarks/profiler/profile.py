@@ -107,7 +107,8 @@ class Profile:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(
-                f"{path}: expected the JSON of `inktex bench`, found what cannot be read ({error})"
+                f"{path}: expected the JSON of `inktex bench`, found what cannot be read "
+                f"({error}); give what `inktex bench --json FILE` wrote"
             ) from error
         if not isinstance(content, dict) or content.pop("kind", None) != _KIND:
             raise DataError(

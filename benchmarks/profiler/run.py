@@ -71,7 +71,7 @@ class Plan:
 def profile_bundle(
     bundle: Bundle, plan: Plan, environment: dict[str, Any], peers: Sequence[Contender] = ()
 ) -> Profile:
-    """Measure a bundle in all the ways of a plan, and peers beside it.
+    """Measure a bundle in all the ways of a plan, and peers beside it in the stream.
 
     Args:
         environment: the machine, as `report.environment` tells it.
@@ -245,14 +245,15 @@ class _Run:
         profile.growth = growths(profile.measurements)
 
     def _live(self, watch: Watch) -> None:
-        self.profile.live_ink = measure_live_ink(self.own, self._some())
-        if not self.profile.live_ink:
-            self.profile.notes.append("no formula is ink: nothing was written live")
+        profile = self.profile
+        profile.live_ink, profile.interrupted = measure_live_ink(self.own, self._some())
+        if not profile.live_ink and not profile.interrupted:
+            profile.notes.append("no formula is ink: nothing was written live")
 
     def _start(self, watch: Watch) -> None:
         configurations = [each.configuration for each in self.own]
         repeats = self.plan.effort.repeats
-        self.profile.cold_starts = measure_cold_starts(
+        self.profile.cold_starts, self.profile.interrupted = measure_cold_starts(
             self.bundle, configurations, self._some(), repeats
         )
 
@@ -264,7 +265,7 @@ class _Run:
                 "this machine does not tell its energy (no RAPL that may be read, no rails of a "
                 "Jetson, no NVIDIA GPU)"
             )
-        profile.offline = measure_offline(
+        profile.offline, profile.interrupted = measure_offline(
             self.own,
             self._some(_OFFLINE),
             processors=available_processors(),
@@ -272,6 +273,8 @@ class _Run:
             repeats=effort.repeats,
             watch=watch,
         )
+        if profile.interrupted:
+            return
         preprocessing = self.bundle.manifest.preprocessing
         profile.batches = measure_batches(
             self.own, self._some(_BATCHED), preprocessing, effort.repeats

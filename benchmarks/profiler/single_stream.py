@@ -108,9 +108,8 @@ class _Run:
 
     def all(self) -> Streams:
         effort, width = self.effort, len(self.contenders)
-        share = max(1, ceil(effort.samples / effort.repeats / len(self.formulas)))
-        one_pass = len(self.formulas) * width
-        total = effort.repeats * (share * one_pass + effort.warm_up * width)
+        share = ceil(effort.samples / effort.repeats / len(self.formulas))
+        total = effort.repeats * (share * len(self.formulas) + effort.warm_up) * width
         interrupted = False
         try:
             with Progress(total, "readings") as progress:
@@ -118,9 +117,9 @@ class _Run:
                     readers = self._load()
                     self._warm_up(readers, progress)
                     done = 0
-                    while done < share or not self._long_enough():
+                    while not self._enough():
                         if done >= share:
-                            progress.total += one_pass
+                            progress.total += len(self.kept) * width
                         self._one_pass(readers, done, progress)
                         done += 1
                     readers.clear()  # before the next are loaded: never two of each in memory
@@ -172,11 +171,15 @@ class _Run:
                 done.append(which)
             progress.advance(len(order))
 
-    def _long_enough(self) -> bool:
-        wanted_ms = 1e3 * self.effort.seconds / self.effort.repeats
+    def _enough(self) -> bool:
+        """Whether this repeat has its share of the readings, without those of formulas that are
+        left out, and of the time."""
+        effort = self.effort
+        wanted, wanted_ms = effort.samples / effort.repeats, 1e3 * effort.seconds / effort.repeats
+        repeats = [stream.repeats[-1].readings for stream in self.streams]
         return all(
-            sum(each.total_ms for each in stream.repeats[-1].readings) >= wanted_ms
-            for stream in self.streams
+            len(readings) >= wanted and sum(each.total_ms for each in readings) >= wanted_ms
+            for readings in repeats
         )
 
 

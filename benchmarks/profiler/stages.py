@@ -51,15 +51,16 @@ class ClockedModel:
     """A `StepModel` that times the calls of another.
 
     Attributes:
-        encodes, steps, trees: the clocks of the calls; what an adapter does around its graphs is
-            in them.
+        encodes, steps, trees: the clocks of the calls that run graphs; what an adapter does around
+            these is in them.
+        states: that of the calls that make and gather states, which is the adapter's work alone.
         encoder_graph, step_graph, tree_graph: those of the graphs alone, where the model lets one
             `watch` it; else the same as the former.
     """
 
     def __init__(self, model: StepModel[Any, Any]) -> None:
         self._model = model
-        self.encodes, self.steps, self.trees = Clock(), Clock(), Clock()
+        self.encodes, self.steps, self.trees, self.states = Clock(), Clock(), Clock(), Clock()
         self.encoder_graph, self.step_graph = self.encodes, self.steps
         self.tree_graph = self.trees
         watch = getattr(model, "watch", None)
@@ -68,18 +69,36 @@ class ClockedModel:
             watch(self.encoder_graph, self.step_graph, self.tree_graph)
         self._encode = self.encodes(model.encode)
         self._step = self.steps(model.step)
+        self._start = self.states(model.start)
+        self._reorder = self.states(model.reorder)
         self.reads_trees = isinstance(model, TreeModel) and model.reads_trees
         if isinstance(model, TreeModel):
             self._read_tree = self.trees(model.read_tree)
-            self.resume = model.resume
+            self.resume = self.states(model.resume)
 
     def reset(self) -> None:
         """Set all clocks to zero."""
         for clock in (
-            *(self.encodes, self.steps, self.trees),
+            *(self.encodes, self.steps, self.trees, self.states),
             *(self.encoder_graph, self.step_graph, self.tree_graph),
         ):
             clock.reset()
+
+    @property
+    def calls_ms(self) -> float:
+        """All calls since then."""
+        return self.encodes.ms + self.steps.ms + self.trees.ms + self.states.ms
+
+    @property
+    def stages_ms(self) -> dict[str, float]:
+        """Of `STAGES` those that are spent in these calls."""
+        graphs = {
+            "encode": self.encoder_graph.ms,
+            "step": self.step_graph.ms,
+            "rescore": self.tree_graph.ms,
+        }
+        # of the encoder's call what is around it, too
+        return {**graphs, "adapter": self.calls_ms - sum(graphs.values())}
 
     @property
     def vocabulary_size(self) -> int:
@@ -93,7 +112,7 @@ class ClockedModel:
 
     def start(self, memory: Any, beams: int) -> Any:
         """As the model does."""
-        return self._model.start(memory, beams)
+        return self._start(memory, beams)
 
     def step(
         self, tokens: NDArray[np.int64], memory: Any, state: Any
@@ -109,7 +128,7 @@ class ClockedModel:
 
     def reorder(self, state: Any, order: NDArray[np.int64]) -> Any:
         """As the model does."""
-        return self._model.reorder(state, order)
+        return self._reorder(state, order)
 
 
 def parsed(formula: Formula) -> Source:
@@ -164,8 +183,6 @@ class StagedReader:
         )
         ended = perf_counter()
         times = result.timings
-        calls_ms = model.encodes.ms + model.steps.ms + model.trees.ms
-        graphs_ms = model.encoder_graph.ms + model.step_graph.ms + model.tree_graph.ms
         return Reading(
             1e3 * (ended - began),
             result.tokens,
@@ -173,11 +190,7 @@ class StagedReader:
             {
                 "read": 1e3 * (read - began),
                 "prepare": times.read_ms,
-                "encode": model.encoder_graph.ms,
-                "step": model.step_graph.ms,
-                "rescore": model.tree_graph.ms,
-                # of the encoder's call what is around it, too
-                "adapter": calls_ms - graphs_ms,
-                "search": times.total_ms - times.read_ms - calls_ms,
+                **model.stages_ms,
+                "search": times.total_ms - times.read_ms - model.calls_ms,
             },
         )

@@ -22,9 +22,9 @@ TOKENS = [[1, 1], [4, 5], [3, 4]]
 def test_its_pair_of_graphs_computes_the_same(tmp_path: Path) -> None:
     words, network = synthetic.vocabulary(), synthetic.comer()
     image = np.random.default_rng(0).random((1, 1, 48, 80), dtype=np.float32)
-    write_pair(pair_graphs(network, words), words, tmp_path)
+    write_pair(pair_graphs(network, words, CANONICAL), words, tmp_path)
     pair, eager = PairModel(tmp_path, len(words), 1), stepwise(network)
-    assert pair.max_length == 200
+    assert (pair.max_length, pair.rendering) == (200, CANONICAL)
     [memory], [other] = pair.encode(image), eager.encode(image)
     state, told = pair.start(memory, 2), eager.start(other, 2)
     for tokens in TOKENS:

@@ -44,7 +44,7 @@ def test_json_keeps_what_is_known_about_the_ink() -> None:
         as_bytes(
             {
                 **{"id": "a1", "writer": "w", "truth": " $x^2$ ", "latex": "x ^ { 2 }", "more": 0},
-                "strokes": [[0, 0], [], [1, 1]],
+                "strokes": [[[0, 0]], [], [[1, 1]]],
                 "symbols": [["2", [2], "2_1"], ["x", [0, 1], "x_1"], ["y", [1], None]],
                 "mathml": ["msup", None, [["mi", "x_1", "x"], ["mn", "2_1", "2"]]],
             }
@@ -55,6 +55,17 @@ def test_json_keeps_what_is_known_about_the_ink() -> None:
     assert ink.symbols == (Symbol("2", (1,), "2_1"), Symbol("x", (0,), "x_1"))
     x, two = MathNode("mi", "x_1", "x"), MathNode("mn", "2_1", "2")
     assert ink.tree == MathNode("msup", children=(x, two))
+
+
+def test_whole_numbers_are_names_and_captions_too() -> None:
+    ink = read_ink(as_bytes({"strokes": [[0, 0]], "id": 0, "writer": 7, "latex": 12}), "a.json")
+    assert (ink.identifier, ink.writer, ink.truth) == ("0", "7", "12")
+    ink = read_ink(as_bytes({"strokes": [[0, 0]], "id": None, "writer": None}), "a.json")
+    assert (ink.identifier, ink.writer, ink.truth) == ("a", "", None)
+
+
+def test_points_may_have_time_pressure_and_tilt() -> None:
+    assert read_ink(b"[[[1, 2, 0, 1, 0, 0], [3, 4]]]").strokes[0].tolist() == [[1, 2], [3, 4]]
 
 
 def test_json_without_truth_takes_latex_and_without_id_the_name() -> None:
@@ -91,6 +102,15 @@ def test_json_without_truth_takes_latex_and_without_id_the_name() -> None:
         (b"[[1, 2]]]", "damaged JSON"),
         (b"[[1, 2], \xff]", "damaged JSON"),
         (b"[" * 100_000, "damaged JSON"),
+        (
+            b"[[[0, 1, 2, 3, 4, 5, 6], [0, 1, 4, 9, 16, 25, 36]]]",
+            "up to 7 numbers; .* separate lists",
+        ),
+        (b"[[[0, 1, 2], [0, 1, 4]], [[5, 6], [7, 8]]]", "up to 3 numbers; .* separate lists"),
+        (b"[[0, 0], [], [1, 1], [2, 4]]", "found 3 pairs .* of one stroke, put it in a list"),
+        (b'{"strokes": [[1, 2]], "writer": 1.5}', "writer: expected text, found 1.5"),
+        (b'{"strokes": [[1, 2]], "id": true}', "id: expected text, found True"),
+        (b'{"strokes": [[1, 2]], "latex": ["x"]}', "latex: expected text, found"),
         (b'{"strokes": [[1, 2]], "symbols": 3}', "symbols"),
         (b'{"strokes": [[1, 2]], "symbols": [["x", 0, "x_1"]]}', "symbols"),
         (b'{"strokes": [[1, 2]], "symbols": [["x", ["0"], "x_1"]]}', "symbols"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import doctest
+import time
 from types import ModuleType
 
 import pytest
@@ -250,6 +251,45 @@ def test_malformed_latex_is_refused_with_its_position(
 def test_absurd_nesting_is_an_input_error_not_a_crash(opening: str) -> None:
     with pytest.raises(InputError, match="levels of nesting"):
         layout_tree(tokenize(opening * 5000))
+
+
+@pytest.mark.parametrize(
+    ("repeated", "before"),
+    [
+        (r"\hspace{", ""),
+        (r"\\[", ""),
+        (r"\\[1", ""),
+        ("1", r"\\["),
+        (r"\rm a ", ""),
+        (r"\rm ", "{"),
+        ("a", r"\mathrm{"),
+        ("a", r"\cal "),
+    ],
+)
+def test_what_is_long_is_not_searched_to_its_end_again_and_again(
+    repeated: str, before: str
+) -> None:
+    tokens = tokenize(before + repeated * 20_000)
+    began = time.process_time()
+    latex_spelling.spelled(tokens)
+    assert time.process_time() - began < 10  # below 1 s; searched again and again, minutes
+
+
+@pytest.mark.parametrize(
+    ("latex", "expected"),
+    [
+        (r"\mathrm{lim\,inf}x", r"\liminf x"),
+        (r"\mathrm{liminfs}", "{ l i m i n f s }"),
+        (r"{\rm \rm arc\,cos \,}x", r"{ \arccos } x"),
+        (r"\hspace{a{b}}{c}", "{ c }"),
+        (r"\hspace{a{b}", r"\hspace { a { b }"),
+        (r"\hspace x}", r"\hspace x }"),
+        (r"x\\[-.5ex]y\\[5.]z", r"x \\ y \\ [ 5 . ] z"),
+        (r"{\cal ab}\cal c+", r"{ \mathcal { a b } } \cal c +"),
+    ],
+)
+def test_what_is_looked_up_is_what_follows(latex: str, expected: str) -> None:
+    assert " ".join(token for _, token in latex_spelling.spelled(tokenize(latex))) == expected
 
 
 def test_a_string_is_not_taken_for_tokens() -> None:

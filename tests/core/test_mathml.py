@@ -56,6 +56,11 @@ def ids(mathml: str) -> dict[str, str | None]:
         ("<mo>.</mo><mo>.</mo><mo>.</mo>", r"\cdots"),
         ("<mn>0</mn><mo>.</mo><mo>.</mo>", "0 . ."),
         ("<mn>12</mn>", "1 2"),
+        ("<mi>ln</mi><mo>\u2061</mo><mi>x</mi><mo>\u2062</mo><mi>y</mi>", r"\ln x y"),
+        ("<munder><mo>max</mo><mi>n</mi></munder>", r"\max _ { n }"),
+        ("<mi>lim\u2009inf</mi><mi>lnx</mi><mn>gcd</mn>", r"\liminf l n x g c d"),
+        ("<mover><mo>=</mo><mo>!</mo></mover>", "= ^ { ! }"),
+        ("<msup><mi>f</mi><mo>-</mo></msup>", "f ^ { - }"),
         ("", ""),
     ],
 )
@@ -132,6 +137,13 @@ def test_the_converter_that_writes_the_index_of_a_root_first() -> None:
         ("<msubsup><mi>x</mi><mi>i</mi></msubsup>", "3 children, found 2"),
         ("<mi>x</mi><mo>~</mo>", "found '~'"),
         ("<mover><mi>x</mi><mo>^</mo></mover>", r"found '\^'"),
+        ("<mover accent='true'><mi>x</mi><mi>y</mi></mover>", "found <mover accent>"),
+        ("<munder accentunder='true'><mi>x</mi><mi>y</mi></munder>", "found <munder accent>"),
+        ("<mover><mi>x</mi><mrow><mo>→</mo></mrow></mover>", "found '→' in <mover>"),
+        ("<mover><mi>x</mi><mo>¯</mo></mover>", "found '¯' in <mover>"),
+        ("<mover><mi>x</mi><mo>\u20d7</mo></mover>", "may be an accent; annotate LaTeX"),
+        ("<munder><munder><mi>x</mi><mo>⏟</mo></munder><mi>n</mi></munder>", "found '⏟' in <mund"),
+        ("<munderover><mi>x</mi><mo>_</mo><mo>-</mo></munderover>", "found '_' in <munderover>"),
         ("<msqrt>" * 65 + "<mi>x</mi>" + "</msqrt>" * 65, "64 deep"),
     ],
 )
@@ -203,7 +215,7 @@ def annotated(data_root: Path, split: str) -> Iterator[tuple[Ink, str]]:
     with lzma.open(data_root / "crohme" / "strokes" / f"{split}.jsonl.xz", "rt") as lines:
         for line in lines:
             record = json.loads(line)
-            record["strokes"] = [[0, 0]] * len(record["strokes"])  # for speed: not looked at here
+            record["strokes"] = [[[0, 0]]] * len(record["strokes"])  # for speed: not looked at here
             yield ink_of_record(record), captions[record["id"]]
 
 

@@ -257,7 +257,7 @@ def test_more_readings_than_beams_are_refused(
 
 @pytest.mark.parametrize("draft", ["x^2", 5, [["x"]], [1], {"x"}])
 def test_a_draft_of_what_are_no_tokens_is_refused(recognizer: Recognizer, draft: Any) -> None:
-    with pytest.raises(InputError, match="draft: expected (a list of )?tokens"):
+    with pytest.raises(InputError, match=r"draft: expected (a list of )?tokens"):
         recognizer(STROKES, beam=1, draft=draft)
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from inktex.core.errors import DataError
-from inktex.core.replacement import replacing
+from inktex.core.replacement import check_writable, replacing
 
 
 def test_a_file_is_replaced_when_all_is_written(tmp_path: Path) -> None:
@@ -17,6 +18,32 @@ def test_a_file_is_replaced_when_all_is_written(tmp_path: Path) -> None:
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    path, file = tmp_path / "link", tmp_path / "elsewhere" / "file"
+    path.symlink_to(file)
+    for text in ("first", "second"):  # it need not be there
+        check_writable(path, "-o")
+        with replacing(path) as partial:
+            partial.write_text(text)
+        assert path.is_symlink()
+        assert file.read_text() == text
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    for path in (pipe, tmp_path / "link"):
+        with pytest.raises(DataError, match="--report: expected a file, found the device or pipe"):
+            check_writable(path, "--report")
+        with pytest.raises(DataError, match="a device or a pipe"), replacing(path) as partial:
+            partial.write_text("x")
+    assert pipe.is_fifo()
 
 
 def test_a_full_disk_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:

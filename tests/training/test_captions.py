@@ -45,6 +45,13 @@ def test_quotes_count_between_commas_and_between_tabs_around_all(tmp_path: Path)
     assert table(tmp_path, 'a\t"f(x, y)"\nb\t"a ""z"""\n') == {"a": "f(x, y)", "b": 'a "z"'}
 
 
+def test_captions_may_hold_what_other_forms_begin_with(tmp_path: Path) -> None:
+    for text in ("{x}", "[1]", "[[1]]", "x;y", "{;", "["):
+        for separator in "\t,":
+            assert table(tmp_path, f"{text}{separator}a.png\n") == {"a": text}
+            assert table(tmp_path, f"a.png{separator}{text}\n") == {"a": text}
+
+
 def test_a_control_space_at_the_end_stays(tmp_path: Path) -> None:
     assert table(tmp_path, 'a,"x\\ "\nb, y \n') == {"a": "x\\ ", "b": "y"}
 
@@ -57,8 +64,10 @@ def test_a_caption_is_not_cut_off_at_its_comma(tmp_path: Path, first: str) -> No
     assert table(tmp_path, 'a, "x,y"\nb, z\n') == {"a": "x,y", "b": "z"}
     wide = "a,x,train\nb,y,test\n"
     assert table(tmp_path, wide, image_column="1") == {"a": "x", "b": "y"}
-    with pytest.raises(DataError, match=r"expected 2 cells, found 3; .*name the columns"):
-        table(tmp_path, wide)
+    for separator, put in ((",", "put a caption with"), ("\t", "leave tabs out")):
+        told = rf"expected 2 cells, found 3; {put}.*, or name the columns, .* with --image-column"
+        with pytest.raises(DataError, match=told):
+            table(tmp_path, wide.replace(",", separator))
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
@@ -97,7 +106,8 @@ def test_columns_can_be_named_or_numbered(tmp_path: Path) -> None:
     assert table(tmp_path, text, caption_column="RAW") == {"1": "x"}
     assert table(tmp_path, text, image_column="page", caption_column="2") == {"p": "x"}
     headless = "x\t1\tp.png\n"
-    assert table(tmp_path, headless) == {"p": "x"}
+    with pytest.raises(DataError, match="expected 2 cells, found 3"):
+        table(tmp_path, headless)
     assert table(tmp_path, headless, image_column="2") == {"1": "x"}
     assert table(tmp_path, headless, caption_column="2") == {"p": "1"}
     for wrong in ("colour", "0", "5"):
@@ -130,6 +140,15 @@ def test_a_name_that_stands_twice_is_ambiguous_only_where_the_captions_differ(
         (b"0 60ee748793 basic\n", r"of im2latex take the CSV \(formula,image\)"),
         (b"x ^ { 2 }\n", r"found 'x \^ \{ 2 \}'"),
         (b"a\tx\n\xff\xfe\0\0", "expected text in UTF-8"),
+        ("a.png\tx\n".encode("utf-16"), "expected text in UTF-8, .*; save it as UTF-8"),
+        ("a.png\t\u00e9\n".encode("latin-1"), "expected text in UTF-8, .*; save it as UTF-8"),
+        (b'{"image": "a.png", "latex": "x"}\n', "found JSON; write it as one of these"),
+        (b'[{"image": "a.png", "latex": "x"}]\n', "found JSON"),
+        (b'[\n {"image": "a.png", "latex": "x"}]\n', "found JSON"),
+        (b'\n{\n "a.png": "x"}\n', "found JSON"),
+        (b"image;caption\na.png;x\n", "found semicolons; save it with tabs"),
+        (b"a.png;f(x,y)\n", "found semicolons"),
+        (b"f(x,y);a.png\n", "found semicolons"),
         (b"image,formula\na,f(x,y)\n", r"captions\.tsv:2: expected 2 cells .* found 3; put a"),
         (b'a.png,"x\nb.png,y\n', "whose quotes stand in pairs"),
     ],

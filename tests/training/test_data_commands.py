@@ -128,9 +128,15 @@ def test_a_vocabulary_is_built_from_sets(tmp_path: Path) -> None:
     [
         (["nothing.zip", "-o", "made.inkset"], "expected data at nothing.zip, found nothing"),
         (["ink", "-o", "made.txt"], "expected a name that ends in .inkset"),
-        (["ink", "-o", "deep/made.inkset"], "expected an existing folder"),
+        (["ink", "-o", "deep/made.inkset"], "expected a file in an existing folder"),
         (["ink", "-o", "made.inkset", "--captions", "none.tsv"], "found nothing"),
-        (["ink", "-o", "made.inkset", "--report", "deep/x"], "expected an existing folder"),
+        (
+            ["ink", "-o", "made.inkset", "--report", "deep/x"],
+            "--report: expected a file in an exist",
+        ),
+        (["ink", "-o", "folder.inkset"], "expected a file, found the folder folder.inkset"),
+        (["", "-o", "made.inkset"], "expected a path, found an empty one"),
+        (["ink", "-o", "made.inkset", "--captions", ""], "expected a path, found an empty one"),
         (["ink", "-o", "made.inkset", "--image-column", "x"], "expected --captions with the"),
         (["ink", "-o", "made.inkset", "--vocabulary", "none"], "expected a text file with one"),
         (
@@ -148,6 +154,7 @@ def test_an_import_that_cannot_be_says_why(
     Path("ink").mkdir()
     Path("ink", "broken.inkml").write_text("<ink")
     Path("empty").mkdir()
+    Path("folder.inkset").mkdir()
     result = inktex("data", "import", *arguments)
     assert result.exit_code == 2
     assert told in result.output
@@ -210,3 +217,33 @@ def test_formulas_are_synthesized_of_ink_whose_symbols_are_known(tmp_path: Path)
     result = inktex("data", "synthesize", source, "-o", tmp_path / "new.zip")
     assert (result.exit_code, "ends in .inkset" in result.output) == (2, True)
     assert not target.exists()
+
+
+def test_nothing_takes_the_place_of_what_it_is_made_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_inkset(Path("a.inkset"), expressions(30))
+    Path("a.tsv").write_text("power\tx\n")
+    Path("tokens").write_text("x\n")
+    Path("power.inkml").write_text(POWER)
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    replaced, both = "expected another file than those that are read, found", "for both"
+    made = ("import", "power.inkml", "-o", "new.inkset")
+    for arguments, told in (
+        (("synthesize", "a.inkset", "-o", "a.inkset"), replaced),
+        (("synthesize", "a.inkset", "-o", "b.inkset", "--sheet", "b.inkset"), both),
+        (("synthesize", "a.inkset", "-o", "b.inkset", "--sheet", "no/b.png"), "existing folder"),
+        (("vocabulary", "a.inkset", "-o", tmp_path / "a.inkset"), replaced),
+        (("vocabulary", "a.inkset", "-o", "no/b.txt"), "existing folder"),
+        (("inspect", "a.inkset", "--sheet", "./a.inkset"), replaced),
+        (("inspect", "b.inkset", "--training", "a.inkset", "--sheet", "a.inkset"), replaced),
+        (("inspect", "a.inkset", "--sheet", "no/b.png"), "existing folder"),
+        ((*made, "--captions", "a.tsv", "--report", "a.tsv"), replaced),
+        ((*made, "--vocabulary", "tokens", "--report", "tokens"), replaced),
+        ((*made, "--report", "power.inkml"), replaced),
+        ((*made, "--report", "new.inkset"), both),
+    ):
+        result = inktex("data", *arguments)
+        assert (result.exit_code, told in result.output) == (2, True), (arguments, result.output)
+        assert {path: path.read_bytes() for path in Path().iterdir()} == before

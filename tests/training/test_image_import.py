@@ -136,6 +136,47 @@ def test_ink_and_images_of_several_places_make_one_set(tmp_path: Path) -> None:
     assert [each.identifier for each in load_inkset(path)] == ["power", "sum"]
 
 
+def test_files_of_several_sources_are_told_apart_by_the_folders_in_the_table(
+    tmp_path: Path,
+) -> None:
+    for number, name in enumerate(("own/anna/1.png", "own/ben/1.png", "old/ben/1.png")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(number))
+    anna, ben, old = tmp_path / "own" / "anna", tmp_path / "own" / "ben", tmp_path / "old" / "ben"
+    with zipfile.ZipFile(tmp_path / "anna.zip", "w") as file:
+        file.write(anna / "1.png", "1.png")
+
+    def imported(table: str, *sources: Path) -> dict[str, str]:
+        (tmp_path / "own.tsv").write_text(table)
+        settings = ImportSettings(read_caption_table(tmp_path / "own.tsv"))
+        expressions, report = import_data(sources, settings)
+        skipped = {each.name: each.reason for each in report.skipped}
+        return skipped | {each.identifier: "".join(each.caption) for each in expressions}
+
+    other = "the captions name files so called in other folders, and not this one"
+    again = "an expression of this name was imported already"
+    both = "anna/1.png\tx\nben/1.png\ty\n"
+    for given in (anna, tmp_path / "anna.zip", anna / "1.png"):
+        assert imported(both, ben, given) == {"ben/1": "y", "anna/1": "x"}
+        assert imported("anna/1.png\tx\n", ben, given) == {"1.png": other, "anna/1": "x"}
+    assert imported("own/ben/1\tx\nold/ben/1\ty\n", ben, old) == {
+        "own/ben/1": "x",
+        "old/ben/1": "y",
+    }
+    (tmp_path / "carl").symlink_to(anna, target_is_directory=True)
+    assert imported("carl/1\tx\nben/1\ty\n", ben, tmp_path / "carl") == {
+        "ben/1": "y",
+        "carl/1": "x",
+    }
+    # a table that does not speak of the sources cannot tell them apart
+    assert imported("1.png\tx\n", ben, anna) == {"1": "x", "1.png": again}
+    assert imported("scans/1.png\tx\n", ben, anna) == {"1": "x", "1.png": again}
+    assert imported(both, ben) == {"1": "y"}
+    assert imported("scans/1.png\tx\nold/1.png\ty\n", ben) == {"1.png": other}
+    assert imported("ben/1.png\tx\n", ben, ben) == {"1": "x", "1.png": again}
+
+
 def test_images_need_captions_unless_none_are_wanted(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(0))
     with pytest.raises(DataError, match=r"expected captions for the images .* --captions"):

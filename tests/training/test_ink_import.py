@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -65,8 +66,30 @@ def test_captions_and_ink_come_from_the_layout_tree(tmp_path: Path) -> None:
     assert power.ink == ((0, 1), (), (), (3,), (), (2,))
     assert [stroke.dtype for stroke in power.strokes] == [np.float32] * 4
     np.testing.assert_array_equal(power.strokes[1], [[10, 0], [0, 20]])
-    assert (report.imported, report.skipped, report.compared) == (1, [], 0)
+    assert (report.imported, report.skipped) == (1, [])
+    assert (report.from_tree, report.compared, report.agreeing) == (1, 1, 1)
     assert (report.tokens_with_ink, report.inked_tokens) == (3, 3)
+
+
+def test_a_layout_tree_that_says_otherwise_than_the_annotated_latex_is_told_of(
+    tmp_path: Path,
+) -> None:
+    folder = written(
+        tmp_path,
+        alone=inkml(TREE),
+        broken=inkml(TREE, truth="x^{2"),
+        other=inkml(TREE, truth="$X^2=$"),
+        same=POWER,
+        accent=inkml(TREE.replace("msup>", "mover>").replace(">2<", ">→<"), truth=r"\vec{x}="),
+    )
+    expressions, report = import_data([folder])
+    captions = {each.identifier: "".join(each.caption) for each in expressions}
+    assert captions.pop("accent") == r"\vec{x}="
+    assert set(captions.values()) == {"x^{2}="}
+    assert (report.from_tree, report.compared, report.agreeing) == (4, 2, 1)
+    assert report.disagreements == [("other", "X ^ { 2 } =", "x ^ { 2 } =")]
+    told = "1 of 2 annotated captions equal those made from the layout tree, which were taken"
+    assert told in str(report)
 
 
 def test_without_a_tree_the_annotated_latex_is_taken_and_no_ink_is_known(tmp_path: Path) -> None:
@@ -131,6 +154,7 @@ def test_a_bad_file_is_reported_and_the_rest_go_on(tmp_path: Path) -> None:
     assert "layout tree cannot be read" in reasons["table.inkml"]
     assert "found <mtable>" in reasons["table.inkml"]
     assert "neither a layout tree nor annotated LaTeX" in reasons["nameless.inkml"]
+    assert 'or "latex" in JSON' in reasons["nameless.inkml"]
     assert "cannot be read: LaTeX at token 4: expected '}'" in reasons["braces.inkml"]
     assert reasons["macro.inkml"] == r"the caption holds an unknown token: \foo"
     assert "imported already" in reasons["power.inkml"]
@@ -170,6 +194,47 @@ def test_json_strokes_are_ink_beside_inkml_or_where_there_are_no_images(tmp_path
         import_data([folder])  # such a file beside images says something of them
     _, report = import_data([folder], ImportSettings(labelled=False))
     assert "1 JSON files beside the images are left out" in str(report)
+
+
+def test_what_is_no_text_in_utf_8_is_skipped_and_the_rest_go_on(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    strokes = [[[0, 0], [10, 20]]]
+    for name, record in {
+        odd: {"latex": "x"},
+        "caption": {"latex": "\ud800"},
+        "writer": {"latex": "x", "writer": "\ud800"},
+        "well": {"latex": "x"},
+    }.items():
+        try:
+            (folder / f"{name}.json").write_text(json.dumps({"strokes": strokes, **record}))
+        except OSError:
+            pytest.skip("no file can be called so here")
+    expressions, report = import_data([folder])
+    assert [each.identifier for each in expressions] == ["well"]
+    assert report.skipped == [
+        ("caf\\udce9.json", "the name of the file is no text in UTF-8", "caf\\udce9"),
+        ("caption.json", "the caption holds an unknown token", "\\ud800"),
+        ("writer.json", "the name of the writer is no text in UTF-8", "\\ud800"),
+    ]
+    json.dumps(report.to_dict(), ensure_ascii=False).encode()
+    str(report).encode()
+
+
+def test_a_file_that_is_too_large_is_not_read_and_the_rest_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(tmp_path / "ink", large=POWER + " " * 4000, power=POWER)
+    with zipfile.ZipFile(tmp_path / "ink.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        for path in folder.iterdir():
+            file.write(path, path.name)
+    monkeypatch.setattr("inktex.training.source_files.MAX_BYTES", 4000)
+    for source in (folder, tmp_path / "ink.zip"):
+        [power], report = import_data([source])
+        assert power.identifier == "power"
+        told = "expected at most 4,000 bytes, found more"
+        assert report.skipped == [("large.inkml", "the file is too large", told)]
 
 
 def test_points_far_from_the_corner_of_the_recorder_do_not_fall_together(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from inktex.core.errors import DataError
-from inktex.training.source_files import IMAGES, INK, files, identifier_of, names
+from inktex.training.source_files import IMAGES, INK, files, identifier_of, names, told_apart
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,41 @@ def test_a_damaged_zip_says_which_file(tmp_path: Path) -> None:
     archive.write_bytes(data[:60])
     with pytest.raises(DataError, match=r"ink\.zip: a zip whose end is missing"):
         names(archive, INK)
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, loose = tmp_path / "ink.zip", tmp_path / "a.inkml"
+    loose.write_bytes(bytes(11))
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(loose, "a.inkml")
+    monkeypatch.setattr("inktex.training.source_files.MAX_BYTES", 11)
+    for path in (archive, loose):
+        assert list(files(path, INK)) == [("a.inkml", bytes(11))]
+    monkeypatch.setattr("inktex.training.source_files.MAX_BYTES", 10)
+    for path in (archive, loose, tmp_path):
+        with pytest.raises(DataError, match=r"a\.inkml: the file is too large: .* most 10 bytes"):
+            list(files(path, INK))
+
+
+def test_an_encrypted_zip_says_that_it_is(tmp_path: Path) -> None:
+    archive = tmp_path / "ink.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.inkml", "<ink/>")
+    data = bytearray(archive.read_bytes())
+    for start in (data.index(b"PK\x03\x04") + 6, data.index(b"PK\x01\x02") + 8):
+        data[start] |= 1
+    archive.write_bytes(data)
+    with pytest.raises(DataError, match=r"without a password, found a\.inkml encrypted; unpack it"):
+        list(files(archive, INK))
+
+
+def test_sources_are_told_apart_by_as_many_folders_as_it_takes() -> None:
+    files = [(Path("own/anna"), "1.png"), (Path("old/anna.zip"), "1.png"), (Path("new"), "a/1.png")]
+    assert list(told_apart(files, ("own", "old", "anna")).values()) == [
+        "own/anna/1.png",
+        "old/anna/1.png",
+        "a/1.png",
+    ]
+    assert list(told_apart(files, ("anna",)).values()) == ["1.png", "1.png", "a/1.png"]

@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
 
 from inktex.benchmarks.formulas import Formula, write_files
+from inktex.benchmarks.profiler import offline
 from inktex.benchmarks.profiler.profile import Profile
 from inktex.core.bundle import Bundle
 from inktex.core.errors import InputError
@@ -119,6 +121,32 @@ def test_an_interrupted_run_is_written_and_marked(
     assert not (tmp_path / "b.json").exists()
 
 
+def test_a_run_ends_with_the_part_that_was_stopped(
+    tiny_bundle: Bundle,
+    files: Path,
+    tmp_path: Path,
+    inktex: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = offline._Work.run
+
+    def run(work: offline._Work, *arguments: Any) -> None:
+        if work.rounds:
+            raise KeyboardInterrupt
+        own(work, *arguments)
+
+    monkeypatch.setattr(offline._Work, "run", run)
+    done = inktex(
+        *("bench", tiny_bundle.path, "--data", files, *QUICK, "--precision", "fp32", "--beam", 1),
+        *("--part", "offline,roofline", "--json", tmp_path / "a.json"),
+    )
+    assert (done.exit_code, "INTERRUPTED" in done.stdout) == (130, True)
+    profile = Profile.load(tmp_path / "a.json")
+    assert profile.interrupted
+    assert {each.formulas for each in profile.offline} == {2}
+    assert (profile.batches, profile.roofline) == ([], None)
+
+
 def test_a_profile_is_kept_where_its_reader_goes_away(
     tiny_bundle: Bundle,
     files: Path,
@@ -186,9 +214,11 @@ def test_nothing_in_common_is_no_success(
         (("--html", "nowhere/x.html"), "an existing folder"),
         (("--json", "."), "found the folder"),
         (("--peer", "abm"), "say --random-weights"),
+        (("--peer", "abm", "--part", "live,start"), "found --part live,start; add stream"),
         (("--peer", "abm", "--random-weights"), "expected ink with captions"),
         (("compare", "a.json"), "found one"),
         (("compare", "a.json", "b.json"), "cannot be read"),
+        (("compare", "a.json", "b.json"), "give what `inktex bench --json FILE` wrote"),
     ],
 )
 def test_wrong_usage_is_status_2(

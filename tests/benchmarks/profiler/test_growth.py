@@ -43,6 +43,20 @@ def test_laws_are_found_again() -> None:
     assert "2 + 2 / threads ms" in threads.law
 
 
+def test_a_peer_has_no_law_over_images_that_it_did_not_see() -> None:
+    one = measured(1, 1)
+    peer = replace(one, configuration=replace(one.configuration, system="abm"))
+    assert [each.what for each in growths([peer])] == ["decoder over steps"]
+
+
+def test_gathering_of_beams_is_part_of_a_step() -> None:
+    both = [measured(beams, 1) for beams in (1, 5)]
+    for each in both:
+        each.stages_ms["adapter"] = 20 * 0.05 * each.configuration.beams
+    [law] = [each for each in growths(both) if each.what == "step over beams"]
+    assert (law.fixed, law.slope) == pytest.approx((0.3, 0.15))
+
+
 def test_too_little_gives_no_law() -> None:
     one = measured(1, 1)
     assert growths([replace(one, points=one.points[:4])]) == []

@@ -44,6 +44,12 @@ def test_what_one_refuses_is_left_out_for_all(made: Callable[..., Any], numbers:
         measure_streams([made("a", refused=tuple("0123"))], numbers.formulas, FEW)
 
 
+def test_so_many_at_least_of_what_all_read(made: Callable[..., Any], numbers: DataSet) -> None:
+    contenders = [made("a"), made("b", refused=("0", "2"))]
+    streams = measure_streams(contenders, numbers.formulas, replace(FEW, samples=15))
+    assert [len(each.readings) for each in streams.each] == [16, 16]
+
+
 @pytest.mark.parametrize(
     ("stop_at", "kept"),
     # in each repeat a warm-up, and then two passes of four
