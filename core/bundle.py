@@ -154,9 +154,13 @@ class Bundle:
             if variant.target == target and precision in ("auto", variant.precision):
                 return variant
         there = ", ".join(f"{each.target} {each.precision}" for each in self.manifest.variants)
+        any_name = ("auto", "all")  # as commands call what is left open
+        wanted = "a variant"
+        wanted += f" for the target {target!r}" * (target not in any_name)
+        wanted += f" with precision {precision!r}" * (precision not in any_name)
         raise BundleError(
-            f"{self.path}: expected a variant for the target {target!r} with precision "
-            f"{precision!r}, found only {there}; choose one of these or export that variant"
+            f"{self.path}: expected {wanted}, found only {there}; choose one of these or export "
+            "that variant"
         )
 
     def golden(self) -> dict[str, NDArray[Any]]:

@@ -193,8 +193,12 @@ def test_a_tree_that_is_not_there_is_missed(
 
 
 def test_a_variant_that_is_not_there_lists_those_that_are(bundle: Bundle) -> None:
-    for target, precision in (("onnxruntime", "int8"), ("tensorrt", "auto")):
-        with pytest.raises(BundleError, match="found only onnxruntime fp32"):
+    for target, precision, wanted in (
+        ("onnxruntime", "int8", "a variant for the target 'onnxruntime' with precision 'int8'"),
+        ("tensorrt", "auto", "a variant for the target 'tensorrt'"),
+        ("auto", "int8", "a variant with precision 'int8'"),
+    ):
+        with pytest.raises(BundleError, match=f"expected {wanted}, found only onnxruntime fp32"):
             bundle.variant(target, precision)
 
 
